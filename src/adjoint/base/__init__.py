@@ -1,0 +1,1 @@
+"""Floor 0: knows no tensor. Dtypes, shapes, trees, errors, flags."""

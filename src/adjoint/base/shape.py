@@ -1,0 +1,97 @@
+"""Shapes and axes: pure functions on tuples of integers."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from math import prod
+
+from adjoint.base import errors
+
+Shape = tuple[int, ...]
+MAX_BYTES = 2**46  # more than any machine has: a larger request is a mistake, not a plan
+
+
+def numel(shape: Sequence[int]) -> int:
+    return prod(shape)
+
+
+def as_shape(op: str, sizes: object) -> Shape:
+    """The shape meant by an int, a sequence of ints, or ``((2, 3),)``. Raises for anything else."""
+    if isinstance(sizes, int) and not isinstance(sizes, bool):
+        sizes = (sizes,)
+    elif (
+        isinstance(sizes, (tuple, list)) and len(sizes) == 1 and isinstance(sizes[0], (tuple, list))
+    ):
+        sizes = sizes[0]
+    if not isinstance(sizes, (tuple, list)):
+        sizes = (sizes,)
+    return tuple(as_size(op, s) for s in sizes)
+
+
+def as_size(op: str, value: object) -> int:
+    """A Python int from anything that is an exact integer (NumPy ints and 0-d tensors too)."""
+    if isinstance(value, bool):
+        raise errors.bad_size(op, value)
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        raise errors.bad_size(op, value) from None
+
+
+def check_allocation(op: str, shape: Shape, itemsize: int) -> None:
+    """Refuse negative sizes and requests no machine can hold."""
+    if any(s < 0 for s in shape):
+        raise errors.negative_size(op, shape)
+    if prod(shape) * itemsize > MAX_BYTES:
+        raise errors.too_large(op, shape, prod(shape) * itemsize)
+
+
+def broadcast_shapes(op: str, *shapes: Shape) -> Shape:
+    """The common shape under NumPy's rule: sizes equal or 1, compared from the last axis."""
+    rank = max((len(s) for s in shapes), default=0)
+    out: list[int] = []
+    for back in range(rank, 0, -1):
+        size = 1
+        for s in shapes:
+            if len(s) >= back and s[-back] != 1:
+                if size not in (1, s[-back]):
+                    raise errors.broadcast(op, *shapes)
+                size = s[-back]
+        out.append(size)
+    return tuple(out)
+
+
+def as_axis(op: str, axis: object, ndim: int) -> int:
+    """A non-negative axis from a possibly negative one; raises when out of range."""
+    if isinstance(axis, bool):
+        raise errors.axis(op, repr(axis), ndim)
+    try:
+        value = operator.index(axis)  # type: ignore[arg-type]
+    except TypeError:
+        raise errors.axis(op, repr(axis), ndim) from None
+    if not -ndim <= value < ndim:
+        raise errors.axis(op, value, ndim)
+    return value % ndim if ndim else 0
+
+
+def as_axes(op: str, axes: object, ndim: int) -> tuple[int, ...]:
+    """Axes from None (all), an int or a sequence; sorted order is the caller's. No repeats."""
+    if axes is None:
+        return tuple(range(ndim))
+    if not isinstance(axes, (tuple, list)):
+        return (as_axis(op, axes, ndim),)
+    out = tuple(as_axis(op, a, ndim) for a in axes)
+    if len(set(out)) != len(out):
+        raise errors.repeated_axis(op, out)
+    return out
+
+
+def drop(shape: Shape, axes: Sequence[int]) -> Shape:
+    """``shape`` without ``axes``."""
+    return tuple(s for i, s in enumerate(shape) if i not in axes)
+
+
+def keep(shape: Shape, axes: Sequence[int]) -> Shape:
+    """``shape`` with ``axes`` set to 1."""
+    return tuple(1 if i in axes else s for i, s in enumerate(shape))

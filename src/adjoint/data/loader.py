@@ -1,0 +1,82 @@
+"""Batches of a data set, in an order that can be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from adjoint.base import errors
+from adjoint.data.collate import collate
+from adjoint.data.dataset import take
+from adjoint.data.order import shuffled_order
+from adjoint.tensors.tensor import from_numpy
+
+
+class Samples(Protocol):
+    """All a data set needs: a `Dataset` has it, and so has a list."""
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+    def __len__(self) -> int: ...
+
+
+class Seeded(Protocol):
+    """All a loader needs of a random generator."""
+
+    def initial_seed(self) -> int:
+        """The seed the generator was started with."""
+        ...
+
+
+class DataLoader:
+    """Iterates over `dataset` in batches: `for x, y in DataLoader(train, 64, shuffle=True)`.
+
+    The order of an epoch is a function of the seed and the number of the epoch alone: `epoch`
+    counts up with every iteration and may be set, to go on where a run stopped. The seed is
+    `seed`, or that of `generator`. A data set that rests on arrays is read by one indexing
+    operation for each batch; other samples go through `collate_fn`, which gets a list of them.
+    Raises ArgumentError for a batch size below one.
+    """
+
+    def __init__(
+        self,
+        dataset: Samples,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        generator: Seeded | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise errors.argument("DataLoader", f"batch_size must be 1 or more, not {batch_size!r}")
+        if generator is not None and seed is not None:
+            raise errors.argument("DataLoader", "give a seed or a generator, not both")
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.collate_fn = collate_fn
+        self.seed = generator.initial_seed() if generator is not None else seed or 0
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        full, rest = divmod(len(self.dataset), self.batch_size)
+        return full if self.drop_last or rest == 0 else full + 1
+
+    def __iter__(self) -> Iterator[Any]:
+        count = len(self.dataset)
+        order = shuffled_order(count, self.seed, self.epoch) if self.shuffle else np.arange(count)
+        self.epoch += 1
+        starts = range(0, len(self) * self.batch_size, self.batch_size)
+        return (self._batch(order[start : start + self.batch_size]) for start in starts)
+
+    def _batch(self, indices: np.ndarray) -> Any:
+        arrays = take(self.dataset, indices) if self.collate_fn is None else None
+        if arrays is not None:
+            return tuple(from_numpy(array) for array in arrays)
+        samples = [self.dataset[int(index)] for index in indices]
+        return (self.collate_fn or collate)(samples)

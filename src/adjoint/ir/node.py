@@ -1,0 +1,326 @@
+"""Op, Node and the one way an op is applied: compute now, or record."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from adjoint.base import errors
+from adjoint.base.config import FLAGS
+from adjoint.base.dtype import OF_NUMPY, DType
+from adjoint.base.shape import Shape
+from adjoint.runtime.device import CPU, META, Device
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Value = Array | tuple[Array, ...]
+Params = dict[str, Any]
+
+
+class Type(NamedTuple):
+    """What is known of a value before it exists."""
+
+    shape: Shape
+    dtype: DType
+
+
+class Op:
+    """One row of the op table: a name and four rules.
+
+    infer(*args, **params) -> Type (or a tuple of Types: the op has several results)
+    ref(*arrays, **params) -> array: the meaning, in NumPy
+    vjp(ct, out, wanted, args, params) -> one node or None per argument
+    vmap(op, size, batched, args, params) -> node, with the batch as axis 0 of its result
+    kind: source, pointwise, view, index, reduce, contract or structure.
+    ``lazy`` ops (broadcast) make their value only when someone reads it.
+    ``quiet`` ops can meet overflow or division by zero, which is not an error here.
+    """
+
+    __slots__ = ("infer", "kind", "lazy", "name", "quiet", "ref", "vjp", "vmap")
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        infer: Callable[..., Any],
+        ref: Callable[..., Any],
+        vjp: Callable[..., Any],
+        vmap: Callable[..., Any],
+        lazy: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.infer = infer
+        self.ref = ref
+        self.vjp = vjp
+        self.vmap = vmap
+        self.lazy = lazy
+        self.quiet = quiet
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def __call__(self, *args: Node, **params: Any) -> Node:
+        return apply(self, args, params)
+
+
+class Leaf(Protocol):
+    """What owns a leaf node and receives its gradient (a Tensor, one floor up)."""
+
+    def accumulate(self, ct: Node) -> None: ...
+
+
+class Hooks:
+    """Functions that see gradients pass through a node: each message, and their sum."""
+
+    __slots__ = ("messages", "sums")
+
+    def __init__(self) -> None:
+        self.messages: list[Callable[[Node, Node], Node | None]] = []
+        self.sums: list[Callable[[Node], Node | None]] = []
+
+
+class Node:
+    """One value of a program: immutable; has a value (eager) or none (being recorded).
+
+    op, args, params: how it is computed; ``args`` is empty when nothing upstream needs a gradient,
+    and None once backward has released the graph. shape, dtype, device: its type; an op with
+    several results has ``parts``, one Type each, and a tuple as value. serial: creation order,
+    so that arguments always have smaller serials. leaf: the handle that takes the gradient.
+    stop: recorded where gradients were switched off. site: the user's line (while recording).
+    """
+
+    __slots__ = (
+        "__weakref__", "args", "device", "dtype", "hooks", "leaf", "needs_grad", "op", "params",
+        "parts", "serial", "shape", "site", "stop", "value",
+    )  # fmt: skip
+
+    op: Op | None
+    args: tuple[Node, ...] | None
+    params: Params
+    shape: Shape
+    dtype: DType
+    device: Device
+    value: Any
+    needs_grad: bool
+    serial: int
+    hooks: Hooks | None
+    leaf: Any
+    parts: tuple[Type, ...] | None
+    stop: bool
+    site: str | None
+
+    def __init__(
+        self, op: Op | None, args: tuple[Node, ...], params: Params, shape: Shape, dtype: DType,
+        value: Any, needs_grad: bool,
+    ) -> None:  # fmt: skip
+        self.op = op
+        self.args = args
+        self.params = params
+        self.shape = shape
+        self.dtype = dtype
+        self.device = CPU
+        self.value = value
+        self.needs_grad = needs_grad
+        self.serial = next_serial()
+        self.hooks = None
+        self.leaf = None
+        self.parts = None
+
+    if TYPE_CHECKING:  # installed by ops/pointwise.py, so that rules read as mathematics
+
+        def __add__(self, other: Node | float) -> Node: ...
+        def __radd__(self, other: float) -> Node: ...
+        def __sub__(self, other: Node | float) -> Node: ...
+        def __rsub__(self, other: float) -> Node: ...
+        def __mul__(self, other: Node | float) -> Node: ...
+        def __rmul__(self, other: float) -> Node: ...
+        def __truediv__(self, other: Node | float) -> Node: ...
+        def __rtruediv__(self, other: float) -> Node: ...
+        def __neg__(self) -> Node: ...
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def is_abstract(self) -> bool:
+        """Whether the value is unknown: the node is being recorded (or lives on ``meta``)."""
+        return self.value is None and force(self) is None
+
+    def array(self, what: str = "value") -> Array:
+        """The value; raises RecordingError when there is none."""
+        value = self.value
+        if value is None:
+            value = force(self)
+            if value is None:
+                raise no_value(what, self)
+        return value
+
+    def __repr__(self) -> str:
+        name = self.op.name if self.op else "leaf"
+        return f"<{name} {errors.describe(self)}>"
+
+
+class State(threading.local):
+    """Per-thread switches: whether gradients are tracked, and what is being recorded."""
+
+    grad: bool = True
+    recording: int = 0
+    random: tuple[Callable[[], Node], ...] = ()
+
+
+state = State()
+next_serial = count().__next__
+NO_PARAMS: Params = {}
+
+
+@contextmanager
+def grad_mode(on: bool) -> Iterator[None]:
+    """Track gradients (or not) inside the block."""
+    before, state.grad = state.grad, on
+    try:
+        yield
+    finally:
+        state.grad = before
+
+
+def constant(value: Array, device: Device = CPU) -> Node:
+    """A node that simply has ``value``."""
+    node = Node(None, (), NO_PARAMS, value.shape, OF_NUMPY[value.dtype], value, False)
+    node.device = device
+    return node
+
+
+def abstract(type: Type, device: Device = CPU) -> Node:
+    """A node without a value: an input of a recording, or a shape on the meta device."""
+    node = Node(None, (), NO_PARAMS, type.shape, type.dtype, None, False)
+    node.device = device
+    node.stop, node.site = not state.grad, None
+    return node
+
+
+def alias(node: Node) -> Node:
+    """A fresh leaf with the value of ``node``: the same number seen as a new variable."""
+    if not node.is_abstract:
+        return constant(node.array(), node.device)
+    return abstract(Type(node.shape, node.dtype), node.device)
+
+
+def apply(op: Op, args: tuple[Node, ...], params: Params) -> Node:
+    """The node of ``op`` on ``args``: computed at once if every argument has a value.
+
+    NumPy broadcasts by itself, so a pointwise op reads the small value under a lazy broadcast.
+    """
+    values: list[Any] = []
+    needs = compact = False
+    for a in args:
+        value = a.value
+        if value is None:
+            if op.kind == "pointwise" and a.op is not None and a.op.lazy and a.args:
+                value, compact = a.args[0].value, True
+            if value is None:
+                value = force(a)
+            if value is None:
+                return _record(op, args, params)
+        values.append(value)
+        needs = needs or a.needs_grad
+    if op.lazy:
+        return _lazy(op, args, params, needs)
+    result = evaluate(op, values, params)
+    if compact and result.shape != args[0].shape:
+        result = np.broadcast_to(result, args[0].shape)
+    return finish(op, args, params, result, needs and state.grad)
+
+
+def evaluate(op: Op, values: list[Any], params: Params) -> Any:
+    """The meaning of ``op`` on arrays; overflow and division by zero are not warnings here."""
+    if op.quiet:
+        with np.errstate(all="ignore"):
+            return op.ref(*values, **params)
+    return op.ref(*values, **params)
+
+
+def force(node: Node) -> Any:
+    """The value of a lazy node whose argument has one, made now and kept; else None."""
+    if node.op is None or not node.op.lazy or not node.args:
+        return None
+    value = node.args[0].value
+    if value is None:
+        value = force(node.args[0])
+        if value is None:
+            return None
+    node.value = node.op.ref(value, **node.params)
+    return node.value
+
+
+def no_value(what: str, node: Node) -> errors.AdjointError:
+    """The error for reading a node that has no value."""
+    if node.device is META:
+        return errors.meta_value(what, node)
+    if not state.recording:
+        return errors.leaked(what, node, node.site)
+    return errors.abstract_value(what, node, node.site)
+
+
+def finish(op: Op, args: tuple[Node, ...], params: Params, value: Any, needs: bool) -> Node:
+    """The node that has ``value``; it keeps ``args`` only when a gradient may pass."""
+    parts = None
+    if type(value) is tuple:
+        parts = tuple(Type(v.shape, OF_NUMPY[v.dtype]) for v in value)
+        shape, dtype = (), parts[0].dtype
+    else:
+        if type(value) is not np.ndarray:
+            value = np.asarray(value)
+        shape, dtype = value.shape, OF_NUMPY[value.dtype]
+        needs = needs and dtype.kind == "f"
+    if needs:
+        node = Node(op, args, params, shape, dtype, value, True)
+    else:
+        node = Node(op, (), NO_PARAMS, shape, dtype, value, False)
+    node.parts = parts
+    if FLAGS.verify:
+        check_type(op, args, params, node)
+    return node
+
+
+def check_type(op: Op, args: tuple[Node, ...], params: Params, node: Node) -> None:
+    """Raise when the value of ``node`` is not what the row of ``op`` promises."""
+    promised = op.infer(*args, **params)
+    if node.parts is None:
+        got: Any = Type(node.shape, node.dtype)
+    else:
+        got = node.parts
+    if got != promised:
+        raise AssertionError(f"{op.name}{params}: infer says {promised}, ref gives {got}")
+
+
+def _lazy(op: Op, args: tuple[Node, ...], params: Params, needs: bool) -> Node:
+    type = op.infer(*args, **params)
+    return Node(op, args, params, type.shape, type.dtype, None, needs and state.grad)
+
+
+def _record(op: Op, args: tuple[Node, ...], params: Params) -> Node:
+    meta = any(a.device is META for a in args)
+    if not state.recording and not meta:
+        for a in args:
+            if a.is_abstract:
+                raise no_value(op.name, a)
+    inferred = op.infer(*args, **params)
+    parts = None if isinstance(inferred, Type) else tuple(inferred)
+    type = inferred if isinstance(inferred, Type) else parts[0]
+    needs = state.grad and any(a.needs_grad for a in args)
+    if parts is None and type.dtype.kind != "f":
+        needs = False
+    kept = args if needs or not meta else ()
+    node = Node(op, kept, params, type.shape if parts is None else (), type.dtype, None, needs)
+    node.parts = parts
+    node.device = META if meta else CPU
+    node.stop = not state.grad
+    node.site = errors.site() if not meta else None
+    return node

@@ -1,0 +1,119 @@
+"""Reverse mode over nodes: one iterative pass in reverse creation order. No op is named here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from adjoint.base import errors
+from adjoint.ir.node import Node
+
+
+class Parts:
+    """The cotangent of a node with several results: one per result, None where nothing arrived."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: tuple[Node | None, ...]) -> None:
+        self.items = items
+
+    @classmethod
+    def one(cls, index: int, count: int, ct: Node) -> Parts:
+        return cls(tuple(ct if i == index else None for i in range(count)))
+
+    def __add__(self, other: Parts) -> Parts:
+        pairs = zip(self.items, other.items, strict=True)
+        return Parts(tuple(b if a is None else a if b is None else a + b for a, b in pairs))
+
+
+def reachable(outputs: Sequence[Node], oldest: int = -1) -> list[Node]:
+    """Nodes that need a gradient and are upstream of ``outputs``, newest first.
+
+    Only nodes created at or after serial ``oldest``: nothing older can depend on what it names.
+    Creation order is a topological order, so sorting by serial replaces a recursive visit.
+    """
+    seen: set[Node] = set()
+    stack = [n for n in outputs if n.needs_grad]
+    while stack:
+        node = stack.pop()
+        if node in seen or node.serial < oldest:
+            continue
+        seen.add(node)
+        if node.args is None:
+            raise errors.released(node.op.name if node.op else "leaf")
+        stack.extend(a for a in node.args if a.needs_grad and a not in seen)
+    return sorted(seen, key=_serial, reverse=True)
+
+
+def backward(
+    outputs: Sequence[Node],
+    cotangents: Sequence[Node],
+    wanted: Sequence[Node] | None = None,
+    release: bool = False,
+) -> dict[Node, Node]:
+    """Cotangents of ``wanted`` (of every leaf if None), given those of ``outputs``.
+
+    Implements ct[arg] += vjp(ct[node]) over the nodes from newest to oldest; each node is visited
+    once, after all its users. ``release`` lets go of the graph on the way, freeing memory early.
+    """
+    oldest = min((w.serial for w in wanted), default=0) if wanted is not None else -1
+    order = reachable(outputs, oldest)
+    useful = set(order) if wanted is None else _useful(order, set(wanted))
+    targets = None if wanted is None else set(wanted)
+    ct: dict[Node, Any] = {}
+    for node, seed in zip(outputs, cotangents, strict=True):
+        if node in useful:
+            ct[node] = ct[node] + seed if node in ct else seed
+    found: dict[Node, Node] = {}
+    for node in order:
+        grad = ct.pop(node, None)
+        args = node.args
+        if release and args:
+            node.args = None
+        if grad is None:
+            continue
+        if node.hooks is not None:
+            grad = _run_sum_hooks(node, grad)
+        if not args or (targets is not None and node in targets):
+            found[node] = grad
+        if args:
+            _send(node, grad, args, useful, ct)
+    return found
+
+
+def _send(
+    node: Node, grad: Any, args: tuple[Node, ...], useful: set[Node], ct: dict[Node, Any]
+) -> None:
+    wanted = tuple(a in useful for a in args)
+    if True not in wanted:
+        return
+    assert node.op is not None
+    messages = node.op.vjp(grad, node, wanted, args, node.params)
+    for arg, needs, message in zip(args, wanted, messages, strict=True):
+        if not needs or message is None:
+            continue
+        if arg.hooks is not None:
+            for hook in arg.hooks.messages:
+                replaced = hook(node, message)
+                message = message if replaced is None else replaced
+        ct[arg] = ct[arg] + message if arg in ct else message
+
+
+def _useful(order: list[Node], wanted: set[Node]) -> set[Node]:
+    useful: set[Node] = set()
+    for node in reversed(order):
+        if node in wanted or any(a in useful for a in node.args or ()):
+            useful.add(node)
+    return useful
+
+
+def _run_sum_hooks(node: Node, grad: Any) -> Any:
+    assert node.hooks is not None
+    for hook in node.hooks.sums:
+        replaced = hook(grad)
+        grad = grad if replaced is None else replaced
+    return grad
+
+
+def _serial(node: Node) -> int:
+    return node.serial

@@ -1,0 +1,104 @@
+"""Rows that read and add at computed positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from adjoint.base import errors
+from adjoint.ir.node import Array, Node, Op, Params, Type
+from adjoint.ops.rows import each, op, with_batch, zeros_like
+
+
+def _gather_type(x: Node, index: Node, batch: int) -> Type:
+    if index.dtype.kind not in "iu" or x.shape[:batch] != index.shape[:batch] or x.ndim <= batch:
+        raise errors.shape("gather", f"index does not fit with {batch} batch axes", x, index)
+    return Type(index.shape + x.shape[batch + 1 :], x.dtype)
+
+
+def _flat_rows(index: Array, batch: int, n: int) -> Array:
+    """Row numbers in ``x`` with its batch axes merged into the indexed one, clipped to range."""
+    clipped = np.clip(index, 0, max(n - 1, 0)).astype(np.int64)
+    if batch == 0:
+        return clipped
+    lead = index.shape[:batch]
+    offset = np.arange(int(np.prod(lead)), dtype=np.int64) * n
+    return clipped + offset.reshape(lead + (1,) * (index.ndim - batch))
+
+
+def _gather(x: Array, index: Array, batch: int) -> Array:
+    """out[b, i, r] = x[b, index[b, i], r]; an index out of range is clipped."""
+    if batch == 0 and index.size:
+        return np.take(x, index, axis=0, mode="clip")
+    n, rest = x.shape[batch], x.shape[batch + 1 :]
+    shape = index.shape + rest
+    if index.size == 0 or 0 in rest:
+        return np.zeros(shape, x.dtype)
+    return x.reshape(-1, *rest)[_flat_rows(index, batch, n)]
+
+
+def _gather_vmap(
+    op: Op, size: int, batched: Sequence[bool], args: Sequence[Node], params: Params
+) -> Node:
+    x, index = args
+    if not batched[0] and params["batch"] == 0:
+        return gather(x, index, batch=0)
+    x, index = with_batch(size, x, batched[0]), with_batch(size, index, batched[1])
+    return gather(x, index, batch=params["batch"] + 1)
+
+
+gather = op(
+    "gather", "index",
+    infer=_gather_type,
+    ref=_gather,
+    vjp=each(
+        lambda ct, out, x, index, batch: scatter_add(zeros_like(x), index, ct, batch=batch), None
+    ),
+    vmap=_gather_vmap,
+)  # fmt: skip
+
+
+def _scatter_type(x: Node, index: Node, updates: Node, batch: int) -> Type:
+    if index.shape + x.shape[batch + 1 :] != updates.shape or updates.dtype is not x.dtype:
+        raise errors.shape("scatter_add", "updates do not fit", x, index, updates)
+    return _gather_type(x, index, batch)._replace(shape=x.shape)
+
+
+def _scatter_add(x: Array, index: Array, updates: Array, batch: int) -> Array:
+    """out = x; out[b, index[b, i], r] += updates[b, i, r], in the order of i."""
+    if index.size == 0 or updates.size == 0:
+        return x.copy()
+    n, rest = x.shape[batch], x.shape[batch + 1 :]
+    rows = _flat_rows(index, batch, n).reshape(-1)
+    out = np.array(x.reshape(-1, *rest))
+    values = updates.reshape(-1, *rest)
+    if x.dtype.kind in "iub":
+        np.add.at(out, rows, values)
+        return out.reshape(x.shape)
+    width = int(np.prod(rest))
+    cells = rows if width == 1 else (rows[:, None] * width + np.arange(width)).reshape(-1)
+    # bincount sums in float64 in the order given: deterministic, and faster than np.add.at
+    sums = np.bincount(cells, values.reshape(-1).astype(np.float64), out.size)
+    return (out + sums.reshape(out.shape)).astype(x.dtype).reshape(x.shape)
+
+
+def _scatter_vmap(
+    op: Op, size: int, batched: Sequence[bool], args: Sequence[Node], params: Params
+) -> Node:
+    full = [with_batch(size, a, b) for a, b in zip(args, batched, strict=True)]
+    return scatter_add(*full, batch=params["batch"] + 1)
+
+
+scatter_add = op(
+    "scatter_add", "index",
+    infer=_scatter_type,
+    ref=_scatter_add,
+    vjp=each(
+        lambda ct, out, x, index, updates, batch: ct,
+        None,
+        lambda ct, out, x, index, updates, batch: gather(ct, index, batch=batch),
+    ),
+    vmap=_scatter_vmap,
+    quiet=True,
+)  # fmt: skip

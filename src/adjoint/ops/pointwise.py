@@ -1,0 +1,158 @@
+"""Pointwise rows, and the arithmetic operators of Node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from adjoint.base.dtype import DType
+from adjoint.base.config import FLAGS
+from adjoint.ir.node import Array, Node, Op, Type, apply, evaluate, finish, force
+from adjoint.ops.rows import (
+    TABLE, batch_all, binary, comparison, each, full, no_gradient, op, same_type, unary, zeros_like,
+)  # fmt: skip
+from adjoint.ops.special import erf_array
+
+TWO_OVER_SQRT_PI = 1.1283791670955126
+
+neg = unary("neg", np.negative, lambda ct, out, x: -ct)
+exp = unary("exp", np.exp, lambda ct, out, x: ct * out, quiet=True)
+log = unary("log", np.log, lambda ct, out, x: ct / x, quiet=True)
+sin = unary("sin", np.sin, lambda ct, out, x: ct * cos(x), quiet=True)
+cos = unary("cos", np.cos, lambda ct, out, x: -(ct * sin(x)), quiet=True)
+sqrt = unary("sqrt", np.sqrt, lambda ct, out, x: ct * 0.5 / out, quiet=True)
+tanh = unary("tanh", np.tanh, lambda ct, out, x: ct * (1.0 - out * out))
+erf = unary(
+    "erf", erf_array, lambda ct, out, x: ct * (exp(-(x * x)) * TWO_OVER_SQRT_PI), quiet=True
+)
+atan = unary("atan", np.arctan, lambda ct, out, x: ct / (1.0 + x * x))
+floor = unary("floor", np.floor, None)
+
+
+def _floored(x: Node, y: Node) -> Node:
+    return floor(x / y)
+
+
+def _at_larger(ct: Node, mine: Node, other: Node) -> Node:
+    """The share of ``ct`` that goes to ``mine``: all where it is larger, half at a tie."""
+    tie = where(eq(mine, other), ct * 0.5, zeros_like(ct))
+    return where(lt(other, mine), ct, tie)
+
+
+def _divide(x: Array, y: Array) -> Array:
+    """True division of floats; of integers the floor, and 0 for a zero divisor."""
+    return np.divide(x, y) if x.dtype.kind not in "iu" else np.floor_divide(x, y)
+
+
+def _subtract(x: Array, y: Array) -> Array:
+    return np.subtract(x, y) if x.dtype.kind != "b" else np.not_equal(x, y)
+
+
+add = binary("add", np.add, each(lambda ct, out, x, y: ct, lambda ct, out, x, y: ct), quiet=True)
+sub = binary(
+    "sub", _subtract, each(lambda ct, out, x, y: ct, lambda ct, out, x, y: -ct), quiet=True
+)
+mul = binary(
+    "mul", np.multiply, each(lambda ct, out, x, y: ct * y, lambda ct, out, x, y: ct * x), quiet=True
+)
+div = binary(
+    "div", _divide,
+    each(lambda ct, out, x, y: ct / y, lambda ct, out, x, y: -(ct * out / y)), quiet=True,
+)  # fmt: skip
+rem = binary(
+    "rem", np.remainder,
+    each(lambda ct, out, x, y: ct, lambda ct, out, x, y: -(ct * _floored(x, y))), quiet=True,
+)  # fmt: skip
+maximum = binary(
+    "maximum", np.maximum,
+    each(lambda ct, out, x, y: _at_larger(ct, x, y), lambda ct, out, x, y: _at_larger(ct, y, x)),
+    quiet=True,
+)  # fmt: skip
+minimum = binary(
+    "minimum", np.minimum,
+    each(lambda ct, out, x, y: _at_larger(ct, y, x), lambda ct, out, x, y: _at_larger(ct, x, y)),
+    quiet=True,
+)  # fmt: skip
+eq = comparison("eq", np.equal)
+lt = comparison("lt", np.less)
+
+bit_and = binary("bit_and", np.bitwise_and, no_gradient)
+bit_or = binary("bit_or", np.bitwise_or, no_gradient)
+bit_xor = binary("bit_xor", np.bitwise_xor, no_gradient)
+shift_left = binary("shift_left", np.left_shift, no_gradient)
+shift_right = binary("shift_right", np.right_shift, no_gradient)
+
+where = op(
+    "where", "pointwise",
+    infer=lambda condition, x, y: same_type(x, y),
+    ref=np.where,
+    vjp=each(
+        None,
+        lambda ct, out, condition, x, y: where(condition, ct, zeros_like(ct)),
+        lambda ct, out, condition, x, y: where(condition, zeros_like(ct), ct),
+    ),
+    vmap=batch_all,
+)  # fmt: skip
+
+
+def _cast(x: Array, dtype: DType) -> Array:
+    return x.astype(dtype.numpy)
+
+
+cast = op(
+    "cast", "pointwise",
+    infer=lambda x, dtype: Type(x.shape, dtype),
+    ref=_cast,
+    vjp=each(lambda ct, out, x, dtype: cast(ct, dtype=x.dtype)),
+    vmap=batch_all,
+    quiet=True,
+)  # fmt: skip
+
+
+def broadcasting(op: Op, args: tuple[Node, ...], shape: tuple[int, ...]) -> Node:
+    """A pointwise ``op`` on ``args`` that broadcast to ``shape``.
+
+    The broadcasts become nodes only where a gradient or a recording needs them.
+    """
+    values: list[Any] = []
+    needs = FLAGS.verify
+    for a in args:
+        value = a.value if a.value is not None else force(a)
+        if value is None:
+            needs = True
+            break
+        values.append(value)
+        needs = needs or a.needs_grad
+    if needs:
+        expand = TABLE["broadcast"]
+        return apply(op, tuple(a if a.shape == shape else expand(a, shape=shape) for a in args), {})
+    return finish(op, args, {}, evaluate(op, values, {}), False)
+
+
+def _install(name: str, row: Op) -> None:
+    """Let ``Node + Node`` and ``Node + number`` mean the row ``add``, and so on."""
+
+    def forward(self: Node, other: Any) -> Node:
+        return row(self, other if isinstance(other, Node) else _scalar(other, self))
+
+    def reflected(self: Node, other: Any) -> Node:
+        return row(_scalar(other, self), self)
+
+    setattr(Node, f"__{name}__", forward)
+    setattr(Node, f"__r{name}__", reflected)
+
+
+def _scalar(value: float, like: Node) -> Node:
+    return full(value, like.shape, like.dtype)
+
+
+def _negative(self: Node) -> Node:
+    return neg(self)
+
+
+_OPERATORS: dict[str, Callable[..., Any]] = {"add": add, "sub": sub, "mul": mul, "truediv": div}
+for _name, _row in _OPERATORS.items():
+    _install(_name, _row)  # type: ignore[arg-type]
+Node.__neg__ = _negative  # type: ignore[method-assign]

@@ -1,0 +1,95 @@
+"""Rows that combine elements along axes, scan along one, or rank them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from adjoint.base import errors
+from adjoint.base.dtype import int64
+from adjoint.base.shape import Shape, drop, keep
+from adjoint.ir.node import Array, Node, Type
+from adjoint.ops.movement import broadcast, flip, reshape
+from adjoint.ops.pointwise import cast, eq, where
+from adjoint.ops.rows import each, no_gradient, op, shift_axes, zeros_like
+
+_shifted = shift_axes(axes=lambda size, axes: tuple(a + 1 for a in axes))
+_shifted_one = shift_axes(axis=lambda size, axis: axis + 1)
+
+
+def spread(x: Node, shape: Shape, axes: Shape) -> Node:
+    """The reverse of a reduction: repeat ``x`` along ``axes`` to get ``shape``."""
+    return broadcast(reshape(x, shape=keep(shape, axes)), shape=shape)
+
+
+def _sum(x: Array, axes: Shape) -> Array:
+    """Sums accumulate in float32 when the dtype has 16 bits."""
+    if x.dtype.kind == "f" and x.dtype.itemsize > 2 or x.dtype.kind in "iu":
+        return np.add.reduce(x, axis=axes, dtype=x.dtype)
+    if x.dtype.kind == "b":
+        return np.logical_or.reduce(x, axis=axes)
+    return np.add.reduce(x.astype(np.float32), axis=axes).astype(x.dtype)
+
+
+reduce_sum = op(
+    "reduce_sum", "reduce",
+    infer=lambda x, axes: Type(drop(x.shape, axes), x.dtype),
+    ref=_sum,
+    vjp=each(lambda ct, out, x, axes: spread(ct, x.shape, axes)),
+    vmap=_shifted,
+    quiet=True,
+)  # fmt: skip
+
+
+def _max_type(x: Node, axes: Shape) -> Type:
+    if any(x.shape[a] == 0 for a in axes):
+        raise errors.shape("max", "the maximum of no elements does not exist", x)
+    return Type(drop(x.shape, axes), x.dtype)
+
+
+def _to_largest(ct: Node, out: Node, x: Node, axes: Shape) -> Node:
+    """Equal shares of ``ct`` to every element that attains the maximum."""
+    largest = eq(x, spread(out, x.shape, axes))
+    count = reduce_sum(cast(largest, dtype=x.dtype), axes=axes)
+    return where(largest, spread(ct / count, x.shape, axes), zeros_like(x))
+
+
+reduce_max = op(
+    "reduce_max", "reduce",
+    infer=_max_type,
+    ref=lambda x, axes: np.maximum.reduce(x, axis=axes),
+    vjp=each(_to_largest),
+    vmap=_shifted,
+    quiet=True,
+)  # fmt: skip
+
+
+def _cumsum(x: Array, axis: int) -> Array:
+    if x.dtype.itemsize == 2 and x.dtype.kind not in "iu":
+        return np.cumsum(x.astype(np.float32), axis=axis).astype(x.dtype)
+    return np.cumsum(x, axis=axis, dtype=x.dtype)
+
+
+cumsum = op(
+    "cumsum", "reduce",
+    infer=lambda x, axis: Type(x.shape, x.dtype),
+    ref=_cumsum,
+    vjp=each(lambda ct, out, x, axis: flip(cumsum(flip(ct, (axis,)), axis=axis), (axis,))),
+    vmap=_shifted_one,
+    quiet=True,
+)  # fmt: skip
+
+
+def _argsort(x: Array, axis: int) -> Array:
+    """Stable order, NaN last; int64."""
+    if x.dtype.kind == "V":  # bfloat16 has no order that puts NaN last
+        x = x.astype(np.float32)
+    return np.argsort(x, axis=axis, kind="stable").astype(np.int64)
+
+
+argsort = op(
+    "argsort", "reduce",
+    infer=lambda x, axis: Type(x.shape, int64),
+    ref=_argsort,
+    vjp=no_gradient,
+    vmap=_shifted_one,
+)  # fmt: skip

@@ -1,0 +1,124 @@
+"""How a row of the op table is written: shared infer, vjp and vmap rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from adjoint.base import errors
+from adjoint.base.dtype import DType, bool_
+from adjoint.base.shape import Shape
+from adjoint.ir.node import Array, Node, Op, Params, Type, apply, constant
+
+TABLE: dict[str, Op] = {}
+Rule = Callable[..., Node]
+Vjp = Callable[..., tuple[Node | None, ...]]
+Wanted = tuple[bool, ...]
+
+
+def op(
+    name: str,
+    kind: str,
+    *,
+    infer: Callable[..., Any],
+    ref: Callable[..., Any],
+    vjp: Vjp,
+    vmap: Callable[..., Node],
+    lazy: bool = False,
+    quiet: bool = False,
+) -> Op:
+    """Add a row to the table."""
+    row = Op(name, kind, infer, ref, vjp, vmap, lazy, quiet)
+    TABLE[name] = row
+    return row
+
+
+def each(*rules: Rule | None) -> Vjp:
+    """A vjp from one rule per argument, ``rule(ct, out, *args, **params)``; None: no gradient."""
+
+    def vjp(
+        ct: Node, out: Node, wanted: Wanted, args: tuple[Node, ...], params: Params
+    ) -> tuple[Node | None, ...]:
+        return tuple(
+            rule(ct, out, *args, **params) if needs and rule is not None else None
+            for rule, needs in zip(rules, wanted, strict=True)
+        )
+
+    vjp.rules = rules  # type: ignore[attr-defined]  # the mutation tests flip them one by one
+    return vjp
+
+
+def no_gradient(
+    ct: Node, out: Node, wanted: Wanted, args: tuple[Node, ...], params: Params
+) -> tuple[None, ...]:
+    """The vjp of an op whose result is piecewise constant or not a float."""
+    return (None,) * len(args)
+
+
+def unary(name: str, ref: Callable[[Array], Array], rule: Rule | None, quiet: bool = False) -> Op:
+    """A pointwise op of one argument; ``rule(ct, out, x)``."""
+    vjp = each(rule) if rule is not None else no_gradient
+    return op(name, "pointwise", infer=same_type, ref=ref, vjp=vjp, vmap=batch_all, quiet=quiet)
+
+
+def binary(name: str, ref: Callable[[Array, Array], Array], vjp: Vjp, quiet: bool = False) -> Op:
+    """A pointwise op of two arguments of one type."""
+    return op(name, "pointwise", infer=same_type, ref=ref, vjp=vjp, vmap=batch_all, quiet=quiet)
+
+
+def comparison(name: str, ref: Callable[[Array, Array], Array]) -> Op:
+    """A pointwise op of two arguments of one type with a bool result."""
+    return op(name, "pointwise", infer=bool_type, ref=ref, vjp=no_gradient, vmap=batch_all)
+
+
+def same_type(*args: Node, **_: object) -> Type:
+    """The common type of arguments that must agree."""
+    first = args[0]
+    for other in args[1:]:
+        if other.shape != first.shape or other.dtype is not first.dtype:
+            raise errors.shape("pointwise op", "operands must have one type", *args)
+    return Type(first.shape, first.dtype)
+
+
+def bool_type(*args: Node, **_: object) -> Type:
+    return Type(same_type(*args).shape, bool_)
+
+
+def batch_all(
+    op: Op, size: int, batched: Sequence[bool], args: Sequence[Node], params: Params
+) -> Node:
+    """The vmap of an op that treats a leading axis like any other: batch every argument."""
+    return apply(
+        op, tuple(with_batch(size, a, b) for a, b in zip(args, batched, strict=True)), params
+    )
+
+
+def shift_axes(**shift: Callable[[int, Any], Any]) -> Callable[..., Node]:
+    """A vmap that batches every argument and rewrites params: ``new = shift[name](size, old)``."""
+
+    def vmap(
+        op: Op, size: int, batched: Sequence[bool], args: Sequence[Node], params: Params
+    ) -> Node:
+        moved = {k: shift[k](size, v) if k in shift else v for k, v in params.items()}
+        return batch_all(op, size, batched, args, moved)
+
+    return vmap
+
+
+def with_batch(size: int, node: Node, batched: bool) -> Node:
+    """``node`` with a leading batch axis: itself if it has one, else repeated ``size`` times."""
+    if batched:
+        return node
+    return TABLE["broadcast"](node, shape=(size, *node.shape))
+
+
+def full(value: float, shape: Shape, dtype: DType) -> Node:
+    """A node of ``shape`` filled with ``value``."""
+    scalar = constant(np.asarray(value, dtype.numpy))
+    return scalar if shape == () else TABLE["broadcast"](scalar, shape=shape)
+
+
+def zeros_like(node: Node) -> Node:
+    return full(0, node.shape, node.dtype)

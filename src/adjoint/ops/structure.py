@@ -1,0 +1,343 @@
+"""Structural rows: named regions, loops, picking one of several results, copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from adjoint.ir.batch import batch
+from adjoint.ir.graph import Graph, record
+from adjoint.ir.interpret import interpret
+from adjoint.ir.node import Array, Node, Op, Params, Type, alias, constant, grad_mode, state
+from adjoint.ir.reverse import Parts, backward
+from adjoint.ops.movement import flip, permute
+from adjoint.ops.rows import each, full, op, with_batch, zeros_like
+
+Nodes = Sequence[Node]
+
+
+class Region:
+    """A named composite: one node in a program, its meaning given by ``body``.
+
+    body(*nodes, **static) -> nodes: the composition that defines it (and its derivative).
+    kernel(*arrays, **static) -> array or tuple: a faster NumPy path for the same values.
+    infer(*nodes, **static) -> Type(s): needed when there is no body.
+    vjp(ct, out, wanted, args, static) -> nodes: a hand-written derivative.
+    vmap(op, size, batched, args, params) -> node: a hand-written batching rule.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        body: Callable[..., Nodes] | None = None,
+        *,
+        kernel: Callable[..., Any] | None = None,
+        infer: Callable[..., Any] | None = None,
+        vjp: Callable[..., Sequence[Node | None]] | None = None,
+        vmap: Callable[..., Node] | None = None,
+    ) -> None:
+        self.name = name
+        self.body = body
+        self.kernel = kernel
+        self.infer = infer
+        self.vjp = vjp
+        self.vmap = vmap
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __call__(self, *args: Node, **static: Any) -> Node:
+        """Apply the region; a region with several results gives a node with ``parts``."""
+        return call(*args, region=self, **static)
+
+    def graph(self, types: Sequence[Type], static: Params) -> Graph:
+        """The body, recorded for arguments of ``types``."""
+        body = self.body
+        assert body is not None, f"region {self.name} has no body"
+        return record(lambda *nodes: body(*nodes, **static), types, name=self.name)
+
+
+def results(node: Node) -> list[Node]:
+    """The results of a node as separate nodes."""
+    if node.parts is None:
+        return [node]
+    return [pick(node, index=i) for i in range(len(node.parts))]
+
+
+def _types(nodes: Sequence[Node]) -> list[Type]:
+    return [Type(n.shape, n.dtype) for n in nodes]
+
+
+def _call_type(*args: Node, region: Region, **static: Any) -> Any:
+    if region.infer is not None:
+        return region.infer(*args, **static)
+    found = _types(region.graph(_types(args), static).outputs)
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def _call(*args: Array, region: Region, **static: Any) -> Any:
+    if region.kernel is not None:
+        return region.kernel(*args, **static)
+    assert region.body is not None
+    with grad_mode(False):
+        outs = region.body(*(constant(a) for a in args), **static)
+    values = tuple(o.array() for o in outs)
+    return values[0] if len(values) == 1 else values
+
+
+def _call_vjp(
+    ct: Any, out: Node, wanted: tuple[bool, ...], args: tuple[Node, ...], params: Params
+) -> Sequence[Node | None]:
+    """The hand-written derivative, else that of the body, computed again from the arguments."""
+    region: Region = params["region"]
+    static = {k: v for k, v in params.items() if k != "region"}
+    if region.vjp is not None:
+        return region.vjp(ct, out, wanted, args, static)
+    assert region.body is not None, f"region {region.name} has neither body nor vjp"
+    return pullback(lambda *nodes: region.body(*nodes, **static), args, wanted, ct)  # type: ignore[misc]
+
+
+def pullback(
+    function: Callable[..., Nodes], args: Sequence[Node], wanted: Sequence[bool], ct: Any
+) -> list[Node | None]:
+    """Cotangents of the wanted ``args`` of ``function``, evaluated again at ``args``.
+
+    The result is itself differentiable with respect to ``args`` and ``ct``.
+    """
+    differentiable = state.grad
+    fresh = [variable(a) if needs else a for a, needs in zip(args, wanted, strict=True)]
+    with grad_mode(True):
+        outs = function(*fresh)
+    cts = ct.items if isinstance(ct, Parts) else (ct,)
+    pairs = [(o, c) for o, c in zip(outs, cts, strict=True) if c is not None]
+    inputs = [n for n, needs in zip(fresh, wanted, strict=True) if needs]
+    with grad_mode(differentiable):
+        found = backward([o for o, _ in pairs], [c for _, c in pairs], inputs)
+    return [found.get(n) if needs else None for n, needs in zip(fresh, wanted, strict=True)]
+
+
+def variable(node: Node) -> Node:
+    """``node`` seen as a new variable: derivatives can be taken with respect to the result, and
+    still reach ``node`` when it needs a gradient itself."""
+    fresh = copy(node)
+    if not fresh.needs_grad:
+        if not fresh.is_abstract:
+            fresh = alias(node)
+        fresh.needs_grad = True
+    return fresh
+
+
+def _call_vmap(
+    op: Op, size: int, batched: Sequence[bool], args: Sequence[Node], params: Params
+) -> Node:
+    region: Region = params["region"]
+    static = {k: v for k, v in params.items() if k != "region"}
+    if region.vmap is not None:
+        return region.vmap(op, size, batched, args, static)
+    singles = [
+        Type(a.shape[1:] if b else a.shape, a.dtype) for a, b in zip(args, batched, strict=True)
+    ]
+    graph = region.graph(singles, static)
+    outs = [with_batch(size, n, b) for n, b in batch(graph, size, args, batched)]
+    return outs[0] if len(outs) == 1 else together(outs)
+
+
+call = op(
+    "call", "structure",
+    infer=_call_type, ref=_call, vjp=_call_vjp, vmap=_call_vmap, quiet=True,
+)  # fmt: skip
+
+
+def _pick(x: tuple[Array, ...], index: int) -> Array:
+    return x[index]
+
+
+pick = op(
+    "pick", "structure",
+    infer=lambda x, index: x.parts[index],
+    ref=_pick,
+    vjp=lambda ct, out, wanted, args, params: (
+        Parts.one(params["index"], len(args[0].parts), ct),
+    ),
+    vmap=lambda op, size, batched, args, params: op(*args, **params),
+)  # fmt: skip
+
+_TOGETHER = Region("together", body=lambda *nodes: nodes)
+
+
+def together(nodes: Sequence[Node]) -> Node:
+    """One node whose several results are ``nodes``."""
+    return _TOGETHER(*nodes)
+
+
+copy = op(
+    "copy", "structure",
+    infer=lambda x, stop=False: Type(x.shape, x.dtype),
+    ref=lambda x, stop=False: x,
+    vjp=each(lambda ct, out, x, stop=False: None if stop else ct),
+    vmap=lambda op, size, batched, args, params: op(*args, **params),
+)  # fmt: skip
+
+
+# loop: args are `carries` initial values, `scanned` stacked inputs, then constants.
+# body: Graph (carries, one slice of each scanned, constants) -> (new carries, one slice of each y)
+
+
+def _split(
+    args: Sequence[Any], carries: int, scanned: int
+) -> tuple[list[Any], list[Any], list[Any]]:
+    items = list(args)
+    return items[:carries], items[carries : carries + scanned], items[carries + scanned :]
+
+
+def _loop_type(*args: Node, body: Graph, carries: int, scanned: int, length: int) -> Any:
+    outs = body.outputs
+    stacked = [Type((length, *y.shape), y.dtype) for y in outs[carries:]]
+    return (*_types(outs[:carries]), *stacked)
+
+
+def _loop(*args: Any, body: Graph, carries: int, scanned: int, length: int) -> tuple[Array, ...]:
+    state_values, xs, constants = _split(args, carries, scanned)
+    outs = body.outputs[carries:]
+    ys = [np.empty((length, *y.shape), y.dtype.numpy) for y in outs]
+    with grad_mode(False):
+        fixed = [constant(c) for c in constants]
+        current = [constant(np.asarray(s)) for s in state_values]
+        for t in range(length):
+            slices = [constant(np.asarray(x[t])) for x in xs]
+            new = interpret(body, [*current, *slices, *fixed])
+            current = new[:carries]
+            for y, node in zip(ys, new[carries:], strict=True):
+                y[t] = node.array()
+    return (*(c.array() for c in current), *ys)
+
+
+def _loop_vjp(
+    ct: Parts, out: Node, wanted: tuple[bool, ...], args: tuple[Node, ...], params: Params
+) -> Sequence[Node | None]:
+    """Run forward again keeping every carry, then a loop backwards over them."""
+    body: Graph = params["body"]
+    carries, scanned, length = params["carries"], params["scanned"], params["length"]
+    inits, xs, constants = _split(args, carries, scanned)
+    kept = _keep_carries(body, carries)
+    forward = loop(*args, body=kept, carries=carries, scanned=scanned, length=length)
+    saved = results(forward)[len(body.outputs) :]
+    is_float = [n.dtype.kind == "f" for n in body.inputs]
+    reverse = _reverse_body(body, carries, scanned, is_float)
+    seeds = [_filled(c, t) for c, t in zip(ct.items, _parts(out), strict=True)]
+    start = [s for s, f in zip(seeds[:carries], is_float, strict=False) if f]
+    sums = [
+        zeros_like(c) for c, f in zip(constants, is_float[carries + scanned :], strict=True) if f
+    ]
+    float_ys = [
+        s
+        for s, y in zip(seeds[carries:], body.outputs[carries:], strict=True)
+        if y.dtype.kind == "f"
+    ]
+    turned = [flip(n, (0,)) for n in (*saved, *xs, *float_ys)]
+    back = loop(
+        *start, *sums, *turned, *constants,
+        body=reverse, carries=len(start) + len(sums), scanned=len(turned), length=length,
+    )  # fmt: skip
+    outs = results(back)
+    found: list[Node | None] = []
+    at = {"carry": 0, "constant": len(start), "scanned": len(start) + len(sums)}
+    groups = ["carry"] * carries + ["scanned"] * scanned + ["constant"] * len(constants)
+    for group, f in zip(groups, is_float, strict=True):
+        if not f:
+            found.append(None)
+            continue
+        node = outs[at[group]]
+        at[group] += 1
+        found.append(flip(node, (0,)) if group == "scanned" else node)
+    return found
+
+
+def _parts(node: Node) -> tuple[Type, ...]:
+    assert node.parts is not None
+    return node.parts
+
+
+def _filled(ct: Node | None, type: Type) -> Node:
+    return ct if ct is not None else full(0, type.shape, type.dtype)
+
+
+def _keep_carries(body: Graph, carries: int) -> Graph:
+    """The same body, also giving the carries it started from as extra stacked results."""
+    kept = [copy_of(n) for n in body.inputs[:carries]]
+    return Graph(body.inputs, [*body.outputs, *kept], name=f"{body.name}_kept")
+
+
+def copy_of(node: Node) -> Node:
+    """A recorded copy, so that an input can be an output under its own name."""
+    state.recording += 1
+    try:
+        return copy(node)
+    finally:
+        state.recording -= 1
+
+
+def _reverse_body(body: Graph, carries: int, scanned: int, is_float: list[bool]) -> Graph:
+    """(ct carries, ct constants so far; carries, xs, ct ys; constants) -> the same and ct xs."""
+    outs = body.outputs
+    float_carries = [i for i in range(carries) if is_float[i]]
+    float_constants = [i for i in range(carries + scanned, len(is_float)) if is_float[i]]
+    float_ys = [i for i in range(carries, len(outs)) if outs[i].dtype.kind == "f"]
+    types = [
+        *(_types([body.inputs[i] for i in (*float_carries, *float_constants)])),
+        *_types(body.inputs[: carries + scanned]),
+        *_types([outs[i] for i in float_ys]),
+        *_types(body.inputs[carries + scanned :]),
+    ]
+
+    def function(*nodes: Node) -> Nodes:
+        items = list(nodes)
+        ct_carries = [items.pop(0) for _ in float_carries]
+        sums = [items.pop(0) for _ in float_constants]
+        inside = [items.pop(0) for _ in range(carries + scanned)]
+        ct_ys = [items.pop(0) for _ in float_ys]
+        inputs = [*inside, *items]
+        cts: list[Node | None] = [None] * len(outs)
+        for i, c in zip((*float_carries, *float_ys), (*ct_carries, *ct_ys), strict=True):
+            cts[i] = c
+        grads = pullback(lambda *n: interpret(body, n), inputs, is_float, Parts(tuple(cts)))
+        grads = [g if g is not None else zeros_like(i) for g, i in zip(grads, inputs, strict=True)]
+        new_sums = [s + grads[i] for s, i in zip(sums, float_constants, strict=True)]
+        ct_xs = [grads[i] for i in range(carries, carries + scanned) if is_float[i]]
+        return [*(grads[i] for i in float_carries), *new_sums, *ct_xs]
+
+    return record(function, types, name=f"{body.name}_reverse")
+
+
+def _loop_vmap(
+    op: Op, size: int, batched: Sequence[bool], args: Sequence[Node], params: Params
+) -> Node:
+    """Batch every carry and scanned input; scanned ones carry the batch after the step axis."""
+    body: Graph = params["body"]
+    carries, scanned = params["carries"], params["scanned"]
+    inits, xs, constants = _split(list(zip(args, batched, strict=True)), carries, scanned)
+
+    new_inits = [with_batch(size, a, b) for a, b in inits]
+    new_xs = [permute(a, axes=(1, 0, *range(2, a.ndim))) if b else a for a, b in xs]
+    flags = [True] * carries + [b for _, b in xs] + [b for _, b in constants]
+    new_args = [*new_inits, *new_xs, *(a for a, _ in constants)]
+    types = [
+        Type((size, *n.shape) if f else n.shape, n.dtype)
+        for n, f in zip(body.inputs, flags, strict=True)
+    ]
+
+    def function(*nodes: Node) -> Nodes:
+        return [with_batch(size, n, b) for n, b in batch(body, size, nodes, flags)]
+
+    wide = record(function, types, name=f"{body.name}_batched")
+    outs = results(loop(*new_args, **{**params, "body": wide}))
+    stacked = [permute(y, axes=(1, 0, *range(2, y.ndim))) for y in outs[carries:]]
+    return together([*outs[:carries], *stacked])
+
+
+loop = op(
+    "loop", "structure",
+    infer=_loop_type, ref=_loop, vjp=_loop_vjp, vmap=_loop_vmap,
+)  # fmt: skip

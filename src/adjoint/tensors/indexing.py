@@ -1,0 +1,299 @@
+"""Square brackets: reading and assigning by integers, slices, None, ``...``, and index arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from adjoint import ops
+from adjoint.base import errors
+from adjoint.base.dtype import bool_, int64
+from adjoint.base.shape import broadcast_shapes, numel
+from adjoint.ir.node import Array, Node, constant
+from adjoint.tensors.arithmetic import to_dtype
+from adjoint.tensors.handle import Handle, node_of, view, wrap
+from adjoint.tensors.regions import index_set
+
+if TYPE_CHECKING:
+    from adjoint.tensors.tensor import Tensor
+
+
+def getitem(input: Handle, index: Any) -> Tensor:
+    """``input[index]`` with NumPy's meaning: integers drop an axis, slices keep it (negative steps
+    too), None adds one, ``...`` stands for the rest, bool and integer arrays select.
+    Raises IndexingError."""
+    items = _complete(index, input.node)
+    arrays = [i for i in items if isinstance(i, _Pick)]
+    if arrays:  # next to index arrays an integer is an index array too, as in NumPy
+        items = [_Pick(constant(np.asarray(i))) if isinstance(i, int) else i for i in items]
+    out = _basic(input, items)
+    picks = [(at, i.index) for at, i in enumerate(_kept(items)) if isinstance(i, _Pick)]
+    return wrap(_advanced(out.node, picks)) if picks else out
+
+
+def setitem(input: Handle, index: Any, value: Any) -> None:
+    """``input[index] = value``: the elements named change, ``value`` is broadcast to them."""
+    node = input.node
+    places = np.arange(numel(node.shape), dtype=np.int64).reshape(node.shape)
+    chosen = _numpy_index(places, index, node)
+    new = node_of(value, "setitem", node)
+    if new.dtype is not node.dtype:
+        if new.dtype.kind == "f" and node.dtype.kind != "f":
+            raise errors.wrong_dtype(
+                "setitem", new.dtype, f"values for a {node.dtype.name} tensor",
+                hint="convert the tensor first: x = x.float()",
+            )  # fmt: skip
+        new = to_dtype(new, node.dtype)
+    lead = new.ndim - chosen.ndim
+    if lead > 0 and all(s == 1 for s in new.shape[:lead]):
+        new = ops.reshape(new, shape=new.shape[lead:])
+    if broadcast_shapes("setitem", new.shape, chosen.shape) != chosen.shape:
+        raise errors.shape("setitem", f"value does not fit into {errors.dims(chosen.shape)}", new)
+    if new.shape != chosen.shape:
+        new = ops.broadcast(new, shape=chosen.shape)
+    input.assign(index_set(node, constant(chosen.reshape(-1)), new), "setitem")
+
+
+def take_axis(node: Node, index: Node, axis: int) -> Node:
+    """Rows ``index`` (any shape, in range) of one axis; the index shape replaces that axis."""
+    return _moved_back(_gather_front(node, axis, index), index.ndim, axis)
+
+
+def take_along(node: Node, index: Node, axis: int) -> Node:
+    """out[.., i, ..] = node[.., index[.., i, ..], ..]: ranks agree, other sizes are equal."""
+    order = (*(i for i in range(node.ndim) if i != axis), axis)
+    back = tuple(int(i) for i in np.argsort(order))
+    found = ops.gather(
+        ops.permute(node, axes=order), ops.permute(index, axes=order), batch=node.ndim - 1
+    )
+    return ops.permute(found, axes=back)
+
+
+def nonzero(input: Handle, *, as_tuple: bool = False) -> Any:
+    """The places of nonzero elements: a (count, ndim) int64 tensor, or one tensor per axis."""
+    found = np.nonzero(node_of(input, "nonzero").array("nonzero"))
+    if as_tuple:
+        return tuple(wrap(constant(f.astype(np.int64))) for f in found)
+    stacked = np.stack(found, axis=1) if found else np.zeros((int(input.node.array().any()), 0))
+    return wrap(constant(stacked.astype(np.int64)))
+
+
+def in_range(index: Node, size: int, what: str) -> Node:
+    """``index`` with negative entries counted from the end; raises IndexingError outside."""
+    if index.dtype.kind not in "iu":
+        raise errors.wrong_dtype(what, index.dtype, "an integer index", hint="index.long()")
+    index = to_dtype(index, int64)
+    if index.is_abstract:
+        return ops.where(ops.lt(index, index * 0), index + size, index)
+    values = index.array()
+    if values.size:
+        low, high = int(values.min()), int(values.max())
+        if low < -size or high >= size:
+            bad = low if low < -size else high
+            raise errors.index(
+                f"{what}: index {bad} is out of range for an axis of size {size}",
+                hint=f"allowed: {-size} to {size - 1}" if size else "the axis is empty",
+            )
+        if low < 0:
+            return constant(np.where(values < 0, values + size, values))
+    return index
+
+
+class _Pick(NamedTuple):
+    """An index array for one axis."""
+
+    index: Node
+
+
+def _complete(index: Any, node: Node) -> list[Any]:
+    """One entry per axis of ``node`` (int, slice or _Pick), with None for new axes."""
+    raw = list(index) if isinstance(index, tuple) else [index]
+    items: list[Any] = []
+    for item in raw:
+        items.extend(_entry(item))
+    dots = [at for at, i in enumerate(items) if i is Ellipsis]
+    if len(dots) > 1:
+        raise errors.index("only one ... is allowed")
+    used = sum(1 for i in items if i is not None and i is not Ellipsis)
+    if used > node.ndim:
+        raise errors.index(
+            f"{used} indices for {node.ndim} dimensions: {errors.describe(node)}",
+            hint="count the axes; x.shape shows them",
+        )
+    at = dots[0] if dots else len(items)
+    fill = [slice(None)] * (node.ndim - used)
+    items[at : at + 1 if dots else at] = fill
+    return _checked(items, node)
+
+
+def _entry(item: Any) -> list[Any]:
+    """One or more canonical entries for what a user wrote."""
+    if item is None or item is Ellipsis or isinstance(item, slice):
+        return [item]
+    if isinstance(item, (bool, np.bool_)):
+        raise errors.index("a bare True or False selects nothing useful", hint="use a bool tensor")
+    if isinstance(item, (int, np.integer)):
+        return [int(item)]
+    if isinstance(item, (list, tuple, np.ndarray)):
+        array = np.asarray(item) if len(item) else np.zeros(0, np.int64)
+        if array.dtype == object or array.dtype.kind not in "biu":
+            raise errors.index(
+                f"an index array must hold integers or bools, got {array.dtype}",
+                kind=errors.DTypeError,
+            )
+        item = wrap(constant(array))
+    if not isinstance(item, Handle):
+        raise errors.index(
+            f"cannot index with {type(item).__name__} {item!r}",
+            hint="use integers, slices, None, ..., or index tensors", kind=errors.DTypeError,
+        )  # fmt: skip
+    node = item.node
+    if node.dtype is bool_:
+        if node.ndim == 0:
+            raise errors.index("a 0-d bool selects nothing useful", hint="use a bool tensor")
+        return [_Mask(node)]
+    if node.dtype.kind == "f":
+        raise errors.wrong_dtype("indexing", node.dtype, "integers or bools", hint="index.long()")
+    if node.ndim == 0 and not node.is_abstract:
+        return [int(node.array())]
+    return [_Pick(node)]
+
+
+class _Mask(NamedTuple):
+    """A bool array that covers as many axes as it has."""
+
+    mask: Node
+
+
+def _checked(items: list[Any], node: Node) -> list[Any]:
+    """Masks become index arrays; integers and slices are checked against the sizes."""
+    masks = sum(i.mask.ndim - 1 for i in items if isinstance(i, _Mask))
+    for _ in range(masks):  # a mask over k axes uses k: give back full slices
+        free = [at for at, i in enumerate(items) if i == slice(None)]
+        if not free:
+            raise errors.index(
+                f"a bool index has more axes than are left of {errors.describe(node)}"
+            )
+        items.pop(free[-1])
+    out: list[Any] = []
+    axis = 0
+    for item in items:
+        if item is None:
+            out.append(None)
+            continue
+        if isinstance(item, _Mask):
+            covered = node.shape[axis : axis + item.mask.ndim]
+            if covered != item.mask.shape:
+                raise errors.index(
+                    f"a bool index of shape {errors.dims(item.mask.shape)} for axes of size "
+                    f"{errors.dims(covered)}"
+                )
+            found = np.nonzero(item.mask.array("indexing with a bool tensor"))
+            out.extend(_Pick(constant(f.astype(np.int64))) for f in found)
+            axis += item.mask.ndim
+            continue
+        n = node.shape[axis]
+        if isinstance(item, int):
+            if not -n <= item < n:
+                raise errors.index(
+                    f"index {item} is out of range for axis {axis} of size {n}",
+                    hint=f"allowed: {-n} to {n - 1}" if n else "the axis is empty",
+                )
+            item = item % n
+        elif isinstance(item, _Pick):
+            item = _Pick(in_range(item.index, n, f"axis {axis}"))
+        out.append(item)
+        axis += 1
+    return out
+
+
+def _kept(items: list[Any]) -> list[Any]:
+    """The entries that are an axis of the result of ``_basic``."""
+    return [i for i in items if not isinstance(i, int)]
+
+
+def _basic(input: Handle, items: list[Any]) -> Tensor:
+    """Slices, integers and new axes: one slice op and one reshape, both only when needed."""
+    starts: list[int] = []
+    sizes: list[int] = []
+    steps: list[int] = []
+    shape: list[int] = []
+    axis = 0
+    for item in items:
+        if item is None:
+            shape.append(1)
+            continue
+        n = input.node.shape[axis]
+        first, size, step = _range_of(item, n)
+        starts.append(first)
+        sizes.append(size)
+        steps.append(step)
+        if not isinstance(item, int):
+            shape.append(size)
+        axis += 1
+    out: Any = input
+    if tuple(sizes) != input.node.shape or any(s != 1 for s in steps):
+        out = view(input, ops.slice, starts=tuple(starts), sizes=tuple(sizes), steps=tuple(steps))
+    if tuple(shape) != out.node.shape:
+        out = view(out, ops.reshape, shape=tuple(shape))
+    return view(out, ops.reshape, shape=tuple(shape)) if out is input else out
+
+
+def _range_of(item: Any, n: int) -> tuple[int, int, int]:
+    if isinstance(item, int):
+        return item, 1, 1
+    if isinstance(item, _Pick):
+        return 0, n, 1
+    try:
+        first, stop, step = item.indices(n)
+    except (TypeError, ValueError) as problem:
+        raise errors.index(f"bad slice {item}: {problem}") from None
+    size = len(range(first, stop, step))
+    return (first if size else 0), size, (step if size > 1 else 1)
+
+
+def _advanced(node: Node, picks: list[tuple[int, Node]]) -> Node:
+    """Index arrays: merge their axes into one, gather rows, put the result axes in place."""
+    axes = [at for at, _ in picks]
+    shape = broadcast_shapes("indexing", *(i.shape for _, i in picks))
+    rows: Node | None = None
+    for at, index in picks:
+        spread = index if index.shape == shape else ops.broadcast(index, shape=shape)
+        rows = spread if rows is None else rows * node.shape[at] + spread
+    assert rows is not None
+    rest = [i for i in range(node.ndim) if i not in axes]
+    front = ops.permute(node, axes=(*axes, *rest)) if axes != list(range(len(axes))) else node
+    merged = numel([node.shape[a] for a in axes])
+    flat = ops.reshape(front, shape=(merged, *(node.shape[i] for i in rest)))
+    found = ops.gather(flat, rows, batch=0)
+    together = axes == list(range(axes[0], axes[0] + len(axes)))
+    return _moved_back(found, len(shape), axes[0] if together else 0)
+
+
+def _gather_front(node: Node, axis: int, index: Node) -> Node:
+    order = (axis, *(i for i in range(node.ndim) if i != axis))
+    return ops.gather(ops.permute(node, axes=order) if axis else node, index, batch=0)
+
+
+def _moved_back(node: Node, width: int, axis: int) -> Node:
+    """Move the first ``width`` axes behind the next ``axis`` ones."""
+    if axis == 0 or width == 0:
+        return node
+    order = (*range(width, width + axis), *range(width), *range(width + axis, node.ndim))
+    return ops.permute(node, axes=order)
+
+
+def _numpy_index(places: Array, index: Any, node: Node) -> Array:
+    """The flat places that ``index`` names, by NumPy's own rule."""
+    _complete(index, node)  # our checks and messages first
+    raw = index if isinstance(index, tuple) else (index,)
+    plain = tuple(
+        i.node.array("assignment by index") if isinstance(i, Handle)
+        else (np.asarray(i, np.int64) if len(i) == 0 else np.asarray(i)) if isinstance(i, list) else i
+        for i in raw
+    )  # fmt: skip
+    try:
+        return np.asarray(places[plain])
+    except IndexError as problem:
+        raise errors.index(str(problem)) from None

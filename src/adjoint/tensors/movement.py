@@ -1,0 +1,464 @@
+"""Functions that only move elements: shapes, axes, joining, splitting, repeating."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adjoint import ops
+from adjoint.base import errors
+from adjoint.base.dtype import promote_types
+from adjoint.base.shape import Shape, as_axes, as_axis, as_shape, as_size, broadcast_shapes, numel
+from adjoint.ir.node import Node, constant
+from adjoint.ops.movement import flip as flip_node
+from adjoint.tensors.arithmetic import to_dtype
+from adjoint.tensors.handle import Handle, node_of, view, wrap
+
+if TYPE_CHECKING:
+    from adjoint.tensors.tensor import Tensor
+
+
+def reshape(input: Handle, *shape: Any) -> Tensor:
+    """The same elements in another shape; one size may be -1. Raises ShapeError."""
+    node = _tensor("reshape", input)
+    sizes = as_shape("reshape", shape[0] if len(shape) == 1 else shape)
+    return view(input, ops.reshape, shape=_fill_in(node.shape, sizes))
+
+
+def view_as(input: Handle, other: Handle) -> Tensor:
+    """``input`` in the shape of ``other``."""
+    return reshape(input, other.shape)
+
+
+def flatten(input: Handle, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Merge the axes from ``start_dim`` to ``end_dim`` into one."""
+    shape = _tensor("flatten", input).shape
+    if not shape:
+        return reshape(input, (1,))
+    first, last = as_axis("flatten", start_dim, len(shape)), as_axis("flatten", end_dim, len(shape))
+    if first > last:
+        raise errors.argument("flatten", f"start_dim {start_dim} comes after end_dim {end_dim}")
+    return reshape(input, (*shape[:first], numel(shape[first : last + 1]), *shape[last + 1 :]))
+
+
+def unflatten(input: Handle, dim: int, sizes: Sequence[int]) -> Tensor:
+    """Split axis ``dim`` into ``sizes`` (one may be -1)."""
+    shape = _tensor("unflatten", input).shape
+    axis = as_axis("unflatten", dim, len(shape))
+    inner = _fill_in((shape[axis],), as_shape("unflatten", tuple(sizes)))
+    return reshape(input, (*shape[:axis], *inner, *shape[axis + 1 :]))
+
+
+def permute(input: Handle, *dims: Any) -> Tensor:
+    """The axes in another order: axis i of the result is axis ``dims[i]`` of the input."""
+    node = _tensor("permute", input)
+    order = dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
+    axes = as_axes("permute", tuple(order), node.ndim)
+    if len(axes) != node.ndim:
+        raise errors.argument("permute", f"{len(axes)} axes named for {node.ndim} dimensions")
+    return view(input, ops.permute, axes=axes)
+
+
+def transpose(input: Handle, dim0: int, dim1: int) -> Tensor:
+    """Exchange two axes."""
+    node = _tensor("transpose", input)
+    a, b = as_axis("transpose", dim0, node.ndim), as_axis("transpose", dim1, node.ndim)
+    order = list(range(node.ndim))
+    if order:
+        order[a], order[b] = order[b], order[a]
+    return view(input, ops.permute, axes=tuple(order))
+
+
+def t(input: Handle) -> Tensor:
+    """The transpose of a matrix; a vector or a number stays as it is."""
+    node = _tensor("t", input)
+    if node.ndim > 2:
+        raise errors.shape("t", "needs at most 2 dimensions", node, hint="use transpose(-2, -1)")
+    return view(input, ops.permute, axes=tuple(reversed(range(node.ndim))))
+
+
+def matrix_transpose(input: Handle) -> Tensor:
+    """Exchange the last two axes."""
+    if _tensor("matrix_transpose", input).ndim < 2:
+        raise errors.shape("matrix_transpose", "needs at least 2 dimensions", input)
+    return transpose(input, -2, -1)
+
+
+def movedim(input: Handle, source: Any, destination: Any) -> Tensor:
+    """Move axes ``source`` to the places ``destination``; the others keep their order."""
+    n = _tensor("movedim", input).ndim
+    source, destination = as_axes("movedim", source, n), as_axes("movedim", destination, n)
+    if len(source) != len(destination):
+        raise errors.argument("movedim", "source and destination differ in length")
+    order = [i for i in range(n) if i not in source]
+    for to, axis in sorted(zip(destination, source, strict=True)):
+        order.insert(to, axis)
+    return view(input, ops.permute, axes=tuple(order))
+
+
+def squeeze(input: Handle, dim: Any = None, *, axis: Any = None) -> Tensor:
+    """Drop axes of size 1: all of them, or those named (others are left alone)."""
+    node = _tensor("squeeze", input)
+    named = as_axes("squeeze", axis if dim is None else dim, node.ndim)
+    keep = tuple(s for i, s in enumerate(node.shape) if s != 1 or i not in named)
+    return view(input, ops.reshape, shape=keep)
+
+
+def unsqueeze(input: Handle, dim: int) -> Tensor:
+    """Insert an axis of size 1 at ``dim``."""
+    node = _tensor("unsqueeze", input)
+    axis = as_axis("unsqueeze", dim, node.ndim + 1)
+    return view(input, ops.reshape, shape=(*node.shape[:axis], 1, *node.shape[axis:]))
+
+
+def expand_dims(input: Handle, axis: int = 0) -> Tensor:
+    """``unsqueeze`` under NumPy's name."""
+    return unsqueeze(input, axis)
+
+
+def expand(input: Handle, *sizes: Any) -> Tensor:
+    """Repeat axes of size 1 (and new leading axes) without copying; -1 keeps a size."""
+    node = _tensor("expand", input)
+    wanted = as_shape("expand", sizes[0] if len(sizes) == 1 else sizes)
+    lead = len(wanted) - node.ndim
+    if lead < 0:
+        raise errors.broadcast("expand", node.shape, wanted)
+    full = tuple(node.shape[i - lead] if s == -1 and i >= lead else s for i, s in enumerate(wanted))
+    if any(s < 0 for s in full):
+        raise errors.negative_size("expand", full)
+    return view(input, ops.broadcast, shape=full)
+
+
+def expand_as(input: Handle, other: Handle) -> Tensor:
+    """``input`` expanded to the shape of ``other``."""
+    return expand(input, other.shape)
+
+
+def broadcast_to(input: Handle, shape: Any) -> Tensor:
+    """``input`` repeated to ``shape`` under the broadcasting rule."""
+    return expand(input, shape)
+
+
+def broadcast_tensors(*tensors: Handle) -> list[Tensor]:
+    """All ``tensors`` expanded to their common shape."""
+    shape = broadcast_shapes("broadcast_tensors", *(t.shape for t in tensors))
+    return [expand(t, shape) for t in tensors]
+
+
+def cat(tensors: Sequence[Handle], dim: int = 0, *, axis: int | None = None) -> Tensor:
+    """Join tensors along an existing axis. All other sizes must agree; dtypes are promoted."""
+    nodes = _nodes("cat", tensors)
+    place = as_axis("cat", dim if axis is None else axis, nodes[0].ndim)
+    first = nodes[0]
+    for i, node in enumerate(nodes):
+        rest = node.shape[:place] + node.shape[place + 1 :]
+        if node.ndim != first.ndim or rest != first.shape[:place] + first.shape[place + 1 :]:
+            raise errors.shape(
+                "cat", f"tensor {i} differs from tensor 0 outside axis {place}", first, node,
+                hint="use stack to join along a new axis" if node.shape == first.shape else "",
+            )  # fmt: skip
+    return wrap(ops.concat(*nodes, axis=place))
+
+
+def stack(tensors: Sequence[Handle], dim: int = 0, *, axis: int | None = None) -> Tensor:
+    """Join tensors of one shape along a new axis."""
+    nodes = _nodes("stack", tensors)
+    place = as_axis("stack", dim if axis is None else axis, nodes[0].ndim + 1)
+    for i, node in enumerate(nodes):
+        if node.shape != nodes[0].shape:
+            raise errors.shape(
+                "stack", f"tensor {i} has another shape than tensor 0", nodes[0], node,
+                hint="pad them to one size first, or keep a list",
+            )  # fmt: skip
+    shape = nodes[0].shape
+    wide = (*shape[:place], 1, *shape[place:])
+    return wrap(ops.concat(*(ops.reshape(n, shape=wide) for n in nodes), axis=place))
+
+
+def hstack(tensors: Sequence[Handle]) -> Tensor:
+    """Join along axis 1 (axis 0 for vectors)."""
+    return cat(tensors, 0 if tensors[0].ndim < 2 else 1)
+
+
+def vstack(tensors: Sequence[Handle]) -> Tensor:
+    """Join along axis 0, vectors becoming rows."""
+    return cat([t if t.ndim > 1 else reshape(t, (1, -1)) for t in tensors], 0)
+
+
+def split(input: Handle, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of one size (the last may be smaller), or of the sizes given."""
+    node = _tensor("split", input)
+    axis = as_axis("split", dim, node.ndim)
+    n = node.shape[axis]
+    if isinstance(split_size_or_sections, (tuple, list)):
+        sizes = [as_size("split", s) for s in split_size_or_sections]
+        if sum(sizes) != n or min(sizes, default=0) < 0:
+            raise errors.argument("split", f"sections {sizes} do not add up to {n}")
+    else:
+        size = as_size("split", split_size_or_sections)
+        if size <= 0:
+            raise errors.argument("split", f"the piece size must be positive, got {size}")
+        sizes = [min(size, n - i) for i in range(0, n, size)] or [0]
+    starts = np.concatenate(([0], np.cumsum(sizes)))
+    return tuple(narrow(input, axis, int(b), s) for b, s in zip(starts[:-1], sizes, strict=True))
+
+
+def chunk(input: Handle, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most ``chunks`` pieces of equal size, the last one smaller if need be."""
+    node = _tensor("chunk", input)
+    count = as_size("chunk", chunks)
+    if count <= 0:
+        raise errors.argument("chunk", f"the number of chunks must be positive, got {count}")
+    n = node.shape[as_axis("chunk", dim, node.ndim)]
+    return split(input, max(-(-n // count), 1), dim)
+
+
+def unbind(input: Handle, dim: int = 0) -> tuple[Tensor, ...]:
+    """The slices along one axis, which disappears."""
+    n = _tensor("unbind", input).shape[as_axis("unbind", dim, input.ndim)]
+    return tuple(select(input, dim, i) for i in range(n))
+
+
+def narrow(input: Handle, dim: int, start: int, length: int) -> Tensor:
+    """``length`` elements of axis ``dim`` from ``start``."""
+    node = _tensor("narrow", input)
+    axis, size = as_axis("narrow", dim, node.ndim), as_size("narrow", length)
+    first = as_size("narrow", start)
+    first = first + node.shape[axis] if first < 0 else first
+    if not 0 <= first <= first + size <= node.shape[axis]:
+        raise errors.index(
+            f"narrow: {start}..{start + length} is outside axis {axis} of {node.shape[axis]}"
+        )
+    return view(
+        input, ops.slice,
+        starts=tuple(first if i == axis and size else 0 for i in range(node.ndim)),
+        sizes=tuple(size if i == axis else n for i, n in enumerate(node.shape)),
+        steps=(1,) * node.ndim,
+    )  # fmt: skip
+
+
+def select(input: Handle, dim: int, index: int) -> Tensor:
+    """The slice ``index`` of axis ``dim``, without that axis."""
+    node = _tensor("select", input)
+    axis, place = as_axis("select", dim, node.ndim), as_size("select", index)
+    if not -node.shape[axis] <= place < node.shape[axis]:
+        raise errors.index(f"select: {index} is outside axis {axis} of size {node.shape[axis]}")
+    return squeeze(narrow(input, axis, place % node.shape[axis], 1), axis)
+
+
+def flip(input: Handle, *dims: Any, axis: Any = None) -> Tensor:
+    """Backwards along ``dims``."""
+    node = _tensor("flip", input)
+    named = axis if axis is not None else dims[0] if len(dims) == 1 else dims if dims else None
+    return wrap(flip_node(node, as_axes("flip", named, node.ndim)))
+
+
+def fliplr(input: Handle) -> Tensor:
+    """Backwards along axis 1."""
+    return flip(input, 1)
+
+
+def flipud(input: Handle) -> Tensor:
+    """Backwards along axis 0."""
+    return flip(input, 0)
+
+
+def roll(input: Handle, shifts: Any, dims: Any = None, *, axis: Any = None) -> Tensor:
+    """Move elements by ``shifts`` along ``dims``, round the end; over all elements without dims."""
+    dims = axis if dims is None else dims
+    if dims is None:
+        return reshape(roll(reshape(input, -1), shifts, 0), input.shape)
+    moves = shifts if isinstance(shifts, (tuple, list)) else (shifts,)
+    axes = dims if isinstance(dims, (tuple, list)) else (dims,)
+    if len(moves) != len(axes):
+        raise errors.argument("roll", f"{len(moves)} shifts for {len(axes)} axes")
+    out: Any = input
+    for move, place in zip(moves, axes, strict=True):
+        place = as_axis("roll", place, out.ndim)
+        n = out.shape[place]
+        cut = (-as_size("roll", move)) % n if n else 0
+        if cut:
+            out = cat([narrow(out, place, cut, n - cut), narrow(out, place, 0, cut)], place)
+    return wrap(out.node)
+
+
+def repeat(input: Handle, *repeats: Any) -> Tensor:
+    """Tile the tensor ``repeats[i]`` times along axis i (new leading axes allowed)."""
+    node = _tensor("repeat", input)
+    times = as_shape("repeat", repeats[0] if len(repeats) == 1 else repeats)
+    if len(times) < node.ndim:
+        raise errors.argument("repeat", f"{len(times)} repeats for {node.ndim} dimensions")
+    return tile(input, times)
+
+
+def tile(input: Handle, *dims: Any) -> Tensor:
+    """Repeat the whole tensor, as ``numpy.tile``."""
+    node = _tensor("tile", input)
+    times = as_shape("tile", dims[0] if len(dims) == 1 else dims)
+    if any(r < 0 for r in times):
+        raise errors.negative_size("tile", times)
+    rank = max(len(times), node.ndim)
+    times = (1,) * (rank - len(times)) + times
+    shape = (1,) * (rank - node.ndim) + node.shape
+    spread = ops.reshape(node, shape=tuple(v for n in shape for v in (1, n)))
+    spread = ops.broadcast(
+        spread, shape=tuple(v for r, n in zip(times, shape, strict=True) for v in (r, n))
+    )
+    return wrap(ops.reshape(spread, shape=tuple(r * n for r, n in zip(times, shape, strict=True))))
+
+
+def repeat_interleave(input: Handle, repeats: Any, dim: int | None = None) -> Tensor:
+    """Repeat each element ``repeats`` times (one number, or one per element of the axis)."""
+    if dim is None:
+        return repeat_interleave(reshape(input, -1), repeats, 0)
+    node = _tensor("repeat_interleave", input)
+    axis = as_axis("repeat_interleave", dim, node.ndim)
+    counts = (
+        repeats.node.array("repeat_interleave")
+        if isinstance(repeats, Handle)
+        else np.asarray(repeats)
+    )
+    if (
+        counts.dtype.kind not in "iu"
+        or (counts < 0).any()
+        or counts.size not in (1, node.shape[axis])
+    ):
+        raise errors.argument(
+            "repeat_interleave", f"repeats must be 1 or {node.shape[axis]} non-negative integers"
+        )
+    places = np.repeat(np.arange(node.shape[axis]), counts.reshape(-1))
+    from adjoint.tensors.indexing import take_axis
+
+    return wrap(take_axis(node, constant(places), axis))
+
+
+def diagonal(input: Handle, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """The elements i, i + offset of axes ``dim1``, ``dim2``, as a new last axis."""
+    node = _tensor("diagonal", input)
+    a, b = as_axis("diagonal", dim1, node.ndim), as_axis("diagonal", dim2, node.ndim)
+    if a == b:
+        raise errors.repeated_axis("diagonal", (a, b))
+    moved = movedim(input, (a, b), (-2, -1))
+    rows, columns = moved.shape[-2:]
+    top, left = max(-offset, 0), max(offset, 0)
+    count = max(min(rows - top, columns - left), 0)
+    flat = reshape(moved, (*moved.shape[:-2], rows * columns))
+    if count == 0:
+        return narrow(flat, -1, 0, 0)
+    lead = flat.ndim - 1
+    return view(
+        flat, ops.slice,
+        starts=(*(0,) * lead, top * columns + left), sizes=(*flat.shape[:-1], count),
+        steps=(*(1,) * lead, columns + 1),
+    )  # fmt: skip
+
+
+def diag(input: Handle, diagonal: int = 0) -> Tensor:
+    """A matrix with this vector on a diagonal, or the diagonal of this matrix."""
+    node = _tensor("diag", input)
+    if node.ndim == 2:
+        return globals()["diagonal"](input, diagonal)
+    if node.ndim != 1:
+        raise errors.shape(
+            "diag", "needs 1 or 2 dimensions", node, hint="use diagonal or diag_embed"
+        )
+    return diag_embed(input, diagonal)
+
+
+def diag_embed(input: Handle, offset: int = 0) -> Tensor:
+    """Matrices with the last axis of ``input`` on a diagonal, zeros elsewhere."""
+    node = _tensor("diag_embed", input)
+    n = node.shape[-1]
+    size = n + abs(offset)
+    lead = node.ndim - 1
+    first = max(offset, 0) + max(-offset, 0) * size
+    room = size * size - first - (max(n - 1, 0) * (size + 1) + min(n, 1))
+    flat = ops.pad(
+        node, low=(*(0,) * lead, first), high=(*(0,) * lead, room), interior=(*(0,) * lead, size)
+    )
+    return wrap(ops.reshape(flat, shape=(*node.shape[:-1], size, size)))
+
+
+def tril(input: Handle, diagonal: int = 0) -> Tensor:
+    """The lower triangle of the last two axes, zeros above ``diagonal``."""
+    return _triangle("tril", input, diagonal, lower=True)
+
+
+def triu(input: Handle, diagonal: int = 0) -> Tensor:
+    """The upper triangle of the last two axes, zeros below ``diagonal``."""
+    return _triangle("triu", input, diagonal, lower=False)
+
+
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """Coordinate grids of 1-D tensors; indexing ``"ij"`` (rows first) or ``"xy"``."""
+    items = (
+        list(tensors[0])
+        if len(tensors) == 1 and isinstance(tensors[0], (tuple, list))
+        else list(tensors)
+    )
+    if indexing not in ("ij", "xy"):
+        raise errors.unknown_name("meshgrid indexing", indexing, ["ij", "xy"])
+    flat = [reshape(x, -1) for x in items]
+    turn = indexing == "xy" and len(flat) > 1
+    if turn:
+        flat[0], flat[1] = flat[1], flat[0]
+    shape = tuple(x.shape[0] for x in flat)
+    grids = [
+        expand(reshape(x, (1,) * i + (-1,) + (1,) * (len(flat) - i - 1)), shape)
+        for i, x in enumerate(flat)
+    ]
+    if turn:
+        grids = [transpose(g, 0, 1) for g in grids]
+        grids[0], grids[1] = grids[1], grids[0]
+    return tuple(grids)
+
+
+def clone(input: Handle) -> Tensor:
+    """A tensor of its own with the same value and history."""
+    return wrap(ops.copy(_tensor("clone", input)))
+
+
+def contiguous(input: Handle) -> Tensor:
+    """The tensor itself: layout is the library's business."""
+    return input  # type: ignore[return-value]
+
+
+def _tensor(op: str, value: Any) -> Node:
+    if not isinstance(value, Handle):
+        raise errors.not_a_tensor(op, value)
+    return value.node
+
+
+def _nodes(op: str, tensors: Any) -> list[Node]:
+    if isinstance(tensors, Handle) or not isinstance(tensors, (tuple, list)) or not tensors:
+        raise errors.argument(op, "needs a non-empty list of tensors", hint=f"{op}([a, b])")
+    nodes = [node_of(x, op) for x in tensors]
+    dtype = nodes[0].dtype
+    for node in nodes[1:]:
+        dtype = promote_types(dtype, node.dtype)
+    return [to_dtype(n, dtype) for n in nodes]
+
+
+def _fill_in(old: Shape, new: Shape) -> Shape:
+    """``new`` with its -1 worked out; raises ShapeError when it does not fit ``old``."""
+    count, known = numel(old), numel([s for s in new if s != -1])
+    if new.count(-1) > 1 or any(s < -1 for s in new):
+        raise errors.reshape(old, new, count)
+    if -1 in new:
+        if known == 0 or count % known:
+            raise errors.reshape(old, new, count)
+        return tuple(count // known if s == -1 else s for s in new)
+    if known != count:
+        raise errors.reshape(old, new, count)
+    return new
+
+
+def _triangle(op: str, input: Handle, diagonal: int, lower: bool) -> Tensor:
+    node = _tensor(op, input)
+    if node.ndim < 2:
+        raise errors.shape(op, "needs at least 2 dimensions", node)
+    mask = np.tri(node.shape[-2], node.shape[-1], diagonal if lower else diagonal - 1, dtype=bool)
+    keep = ops.broadcast(constant(mask if lower else ~mask), shape=node.shape)
+    return wrap(ops.where(keep, node, ops.pointwise.zeros_like(node)))

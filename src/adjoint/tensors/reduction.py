@@ -1,0 +1,336 @@
+"""Reductions: sums, means, extremes, norms along axes. ``dim``/``keepdim`` as in PyTorch, or
+``axis``/``keepdims`` as in NumPy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from adjoint import ops
+from adjoint.base import errors
+from adjoint.base.dtype import as_dtype, bool_, int64
+from adjoint.base.shape import Shape, as_axes, as_axis, keep, numel
+from adjoint.ir.node import Node
+from adjoint.ops.rows import full
+from adjoint.ops.reduce import spread
+from adjoint.tensors.arithmetic import floating, negated, to_dtype, truth
+from adjoint.tensors.handle import Handle, node_of, wrap
+
+if TYPE_CHECKING:
+    from adjoint.tensors.tensor import Tensor
+
+
+class Extreme(NamedTuple):
+    """What ``max``, ``min``, ``median`` … along an axis return."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def pick(dim: Any, axis: Any) -> Any:
+    """The axes named by either keyword."""
+    if dim is not None and axis is not None:
+        raise errors.argument("reduction", "give dim= or axis=, not both")
+    return axis if dim is None else dim
+
+
+def sum(
+    input: Handle, dim: Any = None, keepdim: bool = False, *, dtype: object = None,
+    axis: Any = None, keepdims: bool = False,
+) -> Tensor:  # fmt: skip
+    """The sum along ``dim`` (all axes by default); bools and integers add up as int64."""
+    node = _summable(node_of(input, "sum"), dtype)
+    axes = as_axes("sum", pick(dim, axis), node.ndim)
+    return wrap(kept(ops.reduce_sum(node, axes=axes), node.shape, axes, keepdim or keepdims))
+
+
+def mean(
+    input: Handle, dim: Any = None, keepdim: bool = False, *, dtype: object = None,
+    axis: Any = None, keepdims: bool = False,
+) -> Tensor:  # fmt: skip
+    """The mean along ``dim``. Raises DTypeError for integers, as PyTorch; NaN for no elements."""
+    node = node_of(input, "mean")
+    node = to_dtype(node, as_dtype(dtype)) if dtype is not None else node
+    if node.dtype.kind != "f":
+        raise errors.wrong_dtype("mean", node.dtype, "a float dtype", hint="x.float().mean()")
+    axes = as_axes("mean", pick(dim, axis), node.ndim)
+    return wrap(kept(mean_node(node, axes), node.shape, axes, keepdim or keepdims))
+
+
+def mean_node(node: Node, axes: Shape) -> Node:
+    """sum / count over ``axes``."""
+    count = numel([node.shape[a] for a in axes])
+    return (
+        ops.reduce_sum(node, axes=axes) / float(count)
+        if count
+        else ops.reduce_sum(node, axes=axes) / 0.0
+    )
+
+
+def var(
+    input: Handle, dim: Any = None, keepdim: bool = False, *, correction: float = 1,
+    unbiased: bool | None = None, axis: Any = None, keepdims: bool = False,
+) -> Tensor:  # fmt: skip
+    """sum((x - mean)^2) / (n - correction), in two passes so that a large mean does no harm."""
+    node = floating(node_of(input, "var"))
+    axes = as_axes("var", pick(dim, axis), node.ndim)
+    correction = correction if unbiased is None else float(unbiased)
+    return wrap(kept(var_node(node, axes, correction), node.shape, axes, keepdim or keepdims))
+
+
+def var_node(node: Node, axes: Shape, correction: float) -> Node:
+    count = numel([node.shape[a] for a in axes])
+    centred = node - spread(mean_node(node, axes), node.shape, axes)
+    return ops.reduce_sum(centred * centred, axes=axes) / max(float(count - correction), 0.0)
+
+
+def std(
+    input: Handle, dim: Any = None, keepdim: bool = False, *, correction: float = 1,
+    unbiased: bool | None = None, axis: Any = None, keepdims: bool = False,
+) -> Tensor:  # fmt: skip
+    """The square root of ``var``."""
+    found = var(
+        input, dim, keepdim, correction=correction, unbiased=unbiased, axis=axis, keepdims=keepdims
+    )
+    return wrap(ops.sqrt(found.node))
+
+
+def var_mean(
+    input: Handle, dim: Any = None, keepdim: bool = False, *, correction: float = 1
+) -> tuple[Tensor, Tensor]:
+    """``var`` and ``mean`` together."""
+    return var(input, dim, keepdim, correction=correction), mean(input, dim, keepdim)
+
+
+def std_mean(
+    input: Handle, dim: Any = None, keepdim: bool = False, *, correction: float = 1
+) -> tuple[Tensor, Tensor]:
+    """``std`` and ``mean`` together."""
+    return std(input, dim, keepdim, correction=correction), mean(input, dim, keepdim)
+
+
+def prod(
+    input: Handle, dim: Any = None, keepdim: bool = False, *, dtype: object = None,
+    axis: Any = None, keepdims: bool = False,
+) -> Tensor:  # fmt: skip
+    """The product along ``dim``, multiplied in pairs; bools and integers give int64."""
+    node = _summable(node_of(input, "prod"), dtype)
+    axes = as_axes("prod", pick(dim, axis), node.ndim)
+    out = node
+    for a in sorted(axes, reverse=True):
+        out = _product(out, a)
+    return wrap(kept(out, node.shape, axes, keepdim or keepdims))
+
+
+def amax(
+    input: Handle, dim: Any = (), keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
+) -> Tensor:
+    """The largest value along ``dim``; the gradient is shared equally among ties."""
+    node = node_of(input, "amax")
+    axes = as_axes("amax", _all_if_empty(pick(dim or None, axis)), node.ndim)
+    return wrap(kept(_largest("amax", node, axes), node.shape, axes, keepdim or keepdims))
+
+
+def amin(
+    input: Handle, dim: Any = (), keepdim: bool = False, *, axis: Any = None, keepdims: bool = False
+) -> Tensor:
+    """The smallest value along ``dim``; the gradient is shared equally among ties."""
+    node = node_of(input, "amin")
+    axes = as_axes("amin", _all_if_empty(pick(dim or None, axis)), node.ndim)
+    return wrap(kept(_smallest("amin", node, axes), node.shape, axes, keepdim or keepdims))
+
+
+def max(
+    input: Handle,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    axis: Any = None,
+    keepdims: bool = False,
+) -> Any:
+    """The largest value. ``max(x)`` or ``max(x, axis=…)``: values. ``max(x, dim)``: (values,
+    indices), the gradient going to that one index. ``max(x, y)``: element by element."""
+    return _extreme("max", input, dim, axis, keepdim or keepdims)
+
+
+def min(
+    input: Handle,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    axis: Any = None,
+    keepdims: bool = False,
+) -> Any:
+    """The smallest value; results as for ``max``."""
+    return _extreme("min", input, dim, axis, keepdim or keepdims)
+
+
+def argmax(
+    input: Handle, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
+    keepdims: bool = False,
+) -> Tensor:  # fmt: skip
+    """The index of the first largest value (the first NaN if there is one), int64."""
+    return _arg("argmax", input, pick(dim, axis), keepdim or keepdims)
+
+
+def argmin(
+    input: Handle, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None,
+    keepdims: bool = False,
+) -> Tensor:  # fmt: skip
+    """The index of the first smallest value (the first NaN if there is one), int64."""
+    return _arg("argmin", input, pick(dim, axis), keepdim or keepdims)
+
+
+def any(
+    input: Handle,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    axis: Any = None,
+    keepdims: bool = False,
+) -> Tensor:
+    """Whether any element is nonzero; False for no elements."""
+    node = truth(node_of(input, "any"))
+    axes = as_axes("any", pick(dim, axis), node.ndim)
+    found = ops.reduce_sum(node, axes=axes)  # the sum of bools is their "or"
+    return wrap(kept(found, node.shape, axes, keepdim or keepdims))
+
+
+def all(
+    input: Handle,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    axis: Any = None,
+    keepdims: bool = False,
+) -> Tensor:
+    """Whether all elements are nonzero; True for no elements."""
+    node = negated(truth(node_of(input, "all")))
+    axes = as_axes("all", pick(dim, axis), node.ndim)
+    found = negated(ops.reduce_sum(node, axes=axes))
+    return wrap(kept(found, node.shape, axes, keepdim or keepdims))
+
+
+def count_nonzero(input: Handle, dim: Any = None, *, axis: Any = None) -> Tensor:
+    """How many elements are nonzero."""
+    return sum(wrap(truth(node_of(input, "count_nonzero"))), dim, axis=axis)
+
+
+def cumsum(
+    input: Handle, dim: int | None = None, *, axis: int | None = None, dtype: object = None
+) -> Tensor:
+    """Running sums along one axis."""
+    node = _summable(node_of(input, "cumsum"), dtype)
+    place = pick(dim, axis)
+    if place is None:
+        if node.ndim > 1:
+            raise errors.argument("cumsum", "needs dim= for more than one dimension")
+        place = 0
+    place = as_axis("cumsum", place, node.ndim)
+    return wrap(ops.cumsum(node, axis=place) if node.ndim else node)
+
+
+def kept(node: Node, shape: Shape, axes: Shape, keepdim: bool) -> Node:
+    """The reduced ``node``, with the reduced axes put back as size 1 when asked."""
+    return ops.reshape(node, shape=keep(shape, axes)) if keepdim else node
+
+
+def _summable(node: Node, dtype: object) -> Node:
+    if dtype is not None:
+        return to_dtype(node, as_dtype(dtype))
+    small = node.dtype.kind in "bi" or (node.dtype.kind == "u" and node.dtype.bits < 64)
+    return to_dtype(node, int64) if small else node
+
+
+def _product(node: Node, axis: int) -> Node:
+    """Halve the axis until one element is left: log2(n) multiplications, exact for integers."""
+    n = node.shape[axis]
+    if n == 0:
+        return full(1, node.shape[:axis] + node.shape[axis + 1 :], node.dtype)
+    while n > 1:
+        half = n // 2
+        first, second = _cut(node, axis, 0, half), _cut(node, axis, half, half)
+        joined = ops.mul(first, second)
+        node = ops.concat(joined, _cut(node, axis, n - 1, 1), axis=axis) if n % 2 else joined
+        n = node.shape[axis]
+    return ops.reshape(node, shape=node.shape[:axis] + node.shape[axis + 1 :])
+
+
+def _cut(node: Node, axis: int, start: int, size: int) -> Node:
+    from adjoint.ops.movement import narrow
+
+    return narrow(node, axis, start, size)
+
+
+def _all_if_empty(axes: Any) -> Any:
+    return None if axes == () else axes
+
+
+def _largest(op: str, node: Node, axes: Shape) -> Node:
+    if any_zero([node.shape[a] for a in axes]):
+        raise errors.shape(op, "the extreme of no elements does not exist", node)
+    return ops.reduce_max(node, axes=axes)
+
+
+def _smallest(op: str, node: Node, axes: Shape) -> Node:
+    return _turned(_largest(op, _turned(node), axes))
+
+
+def _turned(node: Node) -> Node:
+    """A value whose order is reversed: -x for floats, ~x for integers and bools."""
+    if node.dtype.kind == "f":
+        return ops.neg(node)
+    if node.dtype is bool_:
+        return negated(node)
+    ones = full(-1 if node.dtype.kind == "i" else 2**node.dtype.bits - 1, node.shape, node.dtype)
+    return ops.bit_xor(node, ones)
+
+
+def any_zero(sizes: Any) -> bool:
+    return 0 in list(sizes)
+
+
+def _extreme(op: str, input: Handle, dim: Any, axis: Any, keepdim: bool) -> Any:
+    node = node_of(input, op)
+    reduce = _largest if op == "max" else _smallest
+    if isinstance(dim, Handle):
+        from adjoint.tensors import arithmetic
+
+        return (arithmetic.maximum if op == "max" else arithmetic.minimum)(input, dim)
+    if dim is None:
+        axes = as_axes(op, axis, node.ndim)
+        return wrap(kept(reduce(op, node, axes), node.shape, axes, keepdim))
+    place = as_axis(op, dim, node.ndim)
+    indices = _arg("argmax" if op == "max" else "argmin", input, place, True)
+    from adjoint.tensors.indexing import take_along
+
+    values = wrap(take_along(node, indices.node, place)) if node.ndim else wrap(node)
+    if not keepdim and node.ndim:
+        shape = node.shape[:place] + node.shape[place + 1 :]
+        values = wrap(ops.reshape(values.node, shape=shape))
+        indices = wrap(ops.reshape(indices.node, shape=shape))
+    return Extreme(values, indices)
+
+
+def _arg(op: str, input: Handle, dim: Any, keepdim: bool) -> Tensor:
+    """min over i of (i where x_i is the extreme, else n); a NaN counts as extreme."""
+    node = node_of(input, op)
+    shape = node.shape
+    if dim is None:
+        node = ops.reshape(node, shape=(numel(shape),))
+    place = as_axis(op, 0 if dim is None else dim, node.ndim) if node.ndim else 0
+    if not node.ndim:
+        return wrap(full(0, (), int64))
+    reduce = _largest if op == "argmax" else _smallest
+    n = node.shape[place]
+    best = reduce(op, node, (place,))
+    hit = ops.eq(node, spread(best, node.shape, (place,)))
+    if node.dtype.kind == "f":
+        hit = ops.maximum(hit, negated(ops.eq(node, node)))
+    column = (1,) * place + (n,) + (1,) * (node.ndim - place - 1)
+    places = ops.broadcast(
+        ops.reshape(ops.iota(size=n, dtype=int64), shape=column), shape=node.shape
+    )
+    first = _smallest(op, ops.where(hit, places, full(n, node.shape, int64)), (place,))
+    if dim is None:
+        return wrap(ops.reshape(first, shape=(1,) * len(shape))) if keepdim else wrap(first)
+    return wrap(kept(first, node.shape, (place,), keepdim))

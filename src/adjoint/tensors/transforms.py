@@ -1,0 +1,1 @@
+"""Functions of tensors turned into other functions: grad, vjp, jvp, vmap, Jacobians, Hessians."""

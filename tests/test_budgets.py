@@ -1,0 +1,83 @@
+"""The budgets that keep the project small; raising one needs a decision record."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_floors import FLOOR_OF
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "adjoint"
+FILES = sorted(
+    path for folder in ("src", "tests", "bench") for path in (ROOT / folder).rglob("*.py")
+)
+
+FILE_LINES = 500
+FUNCTION_LINES = 60
+ENGINE_LINES = 12_000
+OPS = 48
+FLAGS = 15
+HEAVY = {
+    "PIL",
+    "cyclopts",
+    "llvmlite",
+    "matplotlib",
+    "pooch",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "torch",
+    "tqdm",
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_files_and_functions_are_short(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert line_count(path) <= FILE_LINES
+    long = {
+        node.name: lines
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := (node.end_lineno or node.lineno) - node.lineno + 1) > FUNCTION_LINES
+    }
+    assert long == {}
+
+
+def test_the_engine_is_small() -> None:
+    engine = [name for name, floor in FLOOR_OF.items() if floor <= 6]
+    lines = sum(line_count(path) for name in engine for path in (PACKAGE / name).rglob("*.py"))
+    assert lines <= ENGINE_LINES
+
+
+def test_the_op_table_is_small() -> None:
+    from adjoint.ops import TABLE
+
+    assert 0 < len(TABLE) <= OPS
+    assert {name: op.name for name, op in TABLE.items()} == {name: name for name in TABLE}
+
+
+def test_flags_are_few() -> None:
+    from adjoint.base.config import Flags
+
+    assert 0 < len(dataclasses.fields(Flags)) <= FLAGS
+
+
+def test_import_loads_nothing_heavy() -> None:
+    command = [sys.executable, "-X", "importtime", "-c", "import adjoint"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    # Each line ends in `| module`, indented by depth.
+    modules = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "adjoint" in modules
+    assert {module.partition(".")[0] for module in modules} & HEAVY == set()
+
+
+def line_count(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
