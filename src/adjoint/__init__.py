@@ -11,6 +11,8 @@ from adjoint.tensors.arithmetic import (
     bitwise_xor, div, eq, floor_divide, fmod, ge, gt, le, logical_and, logical_not, logical_or,
     logical_xor, lt, maximum, minimum, mul, ne, neg, positive, remainder, sub, where,
 )  # fmt: skip
+from adjoint.tensors import autograd
+from adjoint.tensors.control import scan
 from adjoint.tensors.creation import (
     arange, as_tensor, empty, empty_like, eye, from_dlpack, from_numpy, full, full_like, linspace,
     logspace, ones, ones_like, tensor, zeros, zeros_like,
@@ -30,6 +32,9 @@ from adjoint.tensors.reduction import (
     std_mean, sum, var, var_mean,
 )  # fmt: skip
 from adjoint.tensors.tensor import Tensor
+from adjoint.tensors.transforms import (
+    grad, hessian, hvp, jacfwd, jacrev, jvp, linearize, value_and_grad, vjp, vmap,
+)  # fmt: skip
 
 __version__ = "0.1.0"
 

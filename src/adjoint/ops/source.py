@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
@@ -39,39 +41,47 @@ def _random_bits(key: Array, shape: Shape) -> Array:
 
     Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
     """
-    count = int(np.prod(shape, dtype=np.int64))
+    count = prod(shape)
     keys = key.reshape(-1, 2)
-    out = np.empty((len(keys), count), np.uint32)
+    blocks = -(-count // 4)
+    out = np.empty((len(keys), 4 * blocks), np.uint32)
     for row, (first, second) in zip(out, keys, strict=True):
-        for start in range(0, count, _BLOCK):
-            size = min(_BLOCK, count - start)
-            row[start : start + size] = philox(start // 4, -(-size // 4), int(first), int(second))[
-                :size
-            ]
-    return out.reshape(*key.shape[:-1], *shape)
+        philox(row, 0, int(first), int(second))
+    return out[:, :count].reshape(*key.shape[:-1], *shape)
 
 
-_BLOCK = 1 << 15  # words made at a time, so that the eight work arrays stay in the cache
-_MUL0, _MUL1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_KEY0, _KEY1 = 0x9E3779B9, 0xBB67AE85
-_LOW, _SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32)
+_BLOCK = 1 << 14  # counters worked on at a time, so that the work arrays stay in the cache
+_MUL = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)
+_WEYL = np.array([0x9E3779B9, 0xBB67AE85], np.uint32)
+_SCHEDULE = np.arange(10, dtype=np.uint32)[:, None] * _WEYL
+_LOW, _HIGH = (0, 1) if sys.byteorder == "little" else (1, 0)
 
 
-def philox(first: int, count: int, key0: int, key1: int) -> Array:
-    """``4 * count`` words of Philox4x32-10 for the counters ``first .. first + count - 1``."""
-    index = np.arange(first, first + count, dtype=np.uint64)
-    c0, c1 = index & _LOW, index >> _SHIFT
-    c2, c3 = np.zeros_like(c0), np.zeros_like(c0)
-    for _ in range(10):
-        p0, p1 = c0 * _MUL0, c2 * _MUL1
-        c0, c1, c2, c3 = (
-            (p1 >> _SHIFT) ^ c1 ^ np.uint64(key0),
-            p1 & _LOW,
-            (p0 >> _SHIFT) ^ c3 ^ np.uint64(key1),
-            p0 & _LOW,
-        )
-        key0, key1 = (key0 + _KEY0) & 0xFFFFFFFF, (key1 + _KEY1) & 0xFFFFFFFF
-    return np.stack((c0, c1, c2, c3), axis=1).astype(np.uint32).reshape(-1)
+def philox(out: Array, first: int, key0: int, key1: int) -> None:
+    """Fill ``out`` (4 words per counter) with Philox4x32-10 for the counters from ``first`` on.
+
+    A round is one product of the even words by two constants: its high halves, exchanged, with the
+    odd words and the key give the next even words; its low halves, exchanged, the next odd ones.
+    """
+    keys = (_SCHEDULE + np.array([key0, key1], np.uint32))[:, :, None]
+    blocks = out.reshape(-1, 4)
+    size = min(_BLOCK, len(blocks))
+    work = np.empty((2, 2, size), np.uint64)
+    even_words = np.empty((2, size), np.uint32)
+    for start in range(0, len(blocks), _BLOCK):
+        chunk = blocks[start : start + _BLOCK]
+        n = len(chunk)
+        counter = np.arange(first + start, first + start + n, dtype=np.uint64).view(np.uint32)
+        even, odd = even_words[:, :n], np.zeros((2, n), np.uint32)
+        even[0], even[1], odd[0] = counter[_LOW::2], 0, counter[_HIGH::2]
+        for turn, key in enumerate(keys):
+            product = work[turn & 1, :, :n]
+            np.multiply(even, _MUL, out=product)
+            halves = product.view(np.uint32)[::-1]
+            np.bitwise_xor(halves[:, _HIGH::2], odd, out=even)
+            np.bitwise_xor(even, key, out=even)
+            odd = halves[:, _LOW::2]
+        chunk[:, 0::2], chunk[:, 1::2] = even.T, odd.T
 
 
 def _bits_vmap(

@@ -28,7 +28,7 @@ def tensor(
     Python floats become float32, ints int64, bools bool; arrays keep their dtype. Raises
     ShapeError for ragged lists and DTypeError for what is not numeric.
     """
-    array = to_array(data, "tensor")
+    array = to_array(data, "tensor", keep_double=dtype is not None)
     wanted = as_dtype(dtype) if dtype is not None else OF_NUMPY[array.dtype]
     return _finish(_convert(array, wanted, copy=True), device, requires_grad)
 
@@ -40,7 +40,7 @@ def as_tensor(data: Any, dtype: object = None, device: object = None) -> Tensor:
         if dtype is not None and as_dtype(dtype) is not node.dtype:
             return wrap(ops.cast(node, dtype=as_dtype(dtype)))
         return data  # type: ignore[return-value]
-    array = to_array(data, "as_tensor")
+    array = to_array(data, "as_tensor", keep_double=dtype is not None)
     wanted = as_dtype(dtype) if dtype is not None else OF_NUMPY[array.dtype]
     return _finish(_convert(array, wanted, copy=False), device or "cpu", False)
 
@@ -239,22 +239,25 @@ def scalar_array(value: Any, dtype: DType, op: str) -> Array:
         raise errors.not_a_tensor(op, value) from None
 
 
-def to_array(data: Any, op: str) -> Array:
-    """A NumPy array of a supported dtype from anything array-like; copies lists only."""
+def to_array(data: Any, op: str, keep_double: bool = False) -> Array:
+    """A NumPy array of a supported dtype from anything array-like; copies lists only.
+
+    Python floats become float32 unless ``keep_double`` (a dtype was asked for) holds.
+    """
     if isinstance(data, Handle):
         return data.node.array(op)
     if isinstance(data, np.ndarray):
         return _supported(data, op)
     if isinstance(data, (list, tuple)):
-        return _from_nested(data, op)
+        return _from_nested(data, op, keep_double)
     if isinstance(data, (bool, int, float, np.generic)):
-        return _from_nested(data, op)
+        return _from_nested(data, op, keep_double)
     if hasattr(data, "__array__"):
         return _supported(np.asarray(data), op)
     raise errors.not_a_tensor(op, data, hint="use numbers, nested lists, or arrays")
 
 
-def _from_nested(data: Any, op: str) -> Array:
+def _from_nested(data: Any, op: str, keep_double: bool) -> Array:
     plain, found = _plain(data, op)
     try:
         array = np.asarray(plain)
@@ -266,7 +269,7 @@ def _from_nested(data: Any, op: str) -> Array:
         if isinstance(plain, int):
             raise errors.argument(op, f"{plain} is too large for 64 bits")
         raise errors.not_a_tensor(op, data, hint="every element must be a number")
-    if array.dtype == np.float64 and not found:
+    if array.dtype == np.float64 and not found and not keep_double:
         array = array.astype(np.float32)
     return _supported(array, op)
 

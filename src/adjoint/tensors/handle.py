@@ -295,7 +295,7 @@ def run_backward(
     inputs: Any,
 ) -> None:
     """``torch.autograd.backward``: accumulate into the leaves."""
-    seeds = [_seed(t, g) for t, g in zip(tensors, gradients, strict=True)]
+    seeds = [seed_of(t, g) for t, g in zip(tensors, gradients, strict=True)]
     release = not (create_graph if retain_graph is None else retain_graph)
     wanted = None
     if inputs is not None:
@@ -311,7 +311,8 @@ def run_backward(
                 handles[wanted.index(node)].accumulate(ct)
 
 
-def _seed(tensor: Handle, gradient: Any) -> Node:
+def seed_of(tensor: Handle, gradient: Any) -> Node:
+    """The cotangent that backward starts from: ``gradient``, or 1 for one element."""
     node = tensor.node
     if not node.needs_grad:
         raise errors.no_graph(node)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from adjoint.ir.graph import Graph, recording
 from adjoint.ir.interpret import interpret
-from adjoint.ir.node import Node, Type, abstract, state
+from adjoint.ir.node import Node, Type, abstract
 from adjoint.ir.reverse import backward
 from adjoint.ops.rows import zeros_like
-from adjoint.transform.grad import depends_elsewhere, detached, vjp
+from adjoint.transform.grad import Pullback
 
 Nodes = Sequence[Node]
 
@@ -23,39 +23,50 @@ def jvp(
     has no value, so nothing of the first transpose is computed.
     """
     wanted = [t is not None for t in tangents]
-    outs, push = _pushforward(function, primals, wanted)
-    found = push([t for t in tangents if t is not None])
-    return outs, found
+    push = Pushforward(function, primals, wanted)
+    return push.outs, push([t for t in tangents if t is not None])
 
 
 def linearize(
     function: Callable[..., Nodes], primals: Nodes
 ) -> tuple[list[Node], Callable[[Nodes], list[Node]]]:
     """``function(*primals)`` and the linear map of tangents, recorded once as a Graph."""
-    outs, push = _pushforward(function, primals, [True] * len(primals))
+    push = Pushforward(function, primals, [True] * len(primals))
     with recording():
         inputs = [abstract(Type(p.shape, p.dtype)) for p in primals]
         graph = Graph(inputs, push(inputs), name="linear")
-    return outs, lambda tangents: interpret(graph, tangents)
+    return push.outs, lambda tangents: push.settle(interpret(graph, tangents))
 
 
-def _pushforward(
-    function: Callable[..., Nodes], primals: Nodes, wanted: Sequence[bool]
-) -> tuple[list[Node], Callable[[Nodes], list[Node]]]:
-    outs, pull = vjp(function, primals, wanted)
-    with recording():
-        seeds = [abstract(Type(o.shape, o.dtype)) for o in outs]
-        for seed in seeds:
-            seed.needs_grad = seed.dtype.kind == "f"
-        cts = pull([s if s.needs_grad else None for s in seeds])
-    transposed = [c for c, w in zip(cts, wanted, strict=True) if w]
+class Pushforward:
+    """A function evaluated once, with the map from tangents of its wanted arguments to those of
+    its results."""
 
-    def push(tangents: Nodes) -> list[Node]:
-        pairs = [(c, t) for c, t in zip(transposed, tangents, strict=True) if c is not None]
+    def __init__(
+        self, function: Callable[..., Nodes], primals: Nodes, wanted: Sequence[bool]
+    ) -> None:
+        pull = Pullback(function, primals, wanted)
+        self.outs, self.settle = pull.outs, pull.settle
         with recording():
-            found = backward([c for c, _ in pairs], [t for _, t in pairs], seeds)
-        results = [found.get(s, zeros_like(o)) for s, o in zip(seeds, outs, strict=True)]
-        keep = state.grad and depends_elsewhere(results, seeds)
-        return results if keep else [detached(r) for r in results]
+            self._seeds = [abstract(Type(o.shape, o.dtype)) for o in self.outs]
+            for seed in self._seeds:
+                seed.needs_grad = seed.dtype.kind == "f"
+            cts = pull([s if s.needs_grad else None for s in self._seeds])
+        self._transposed = [c for c, w in zip(cts, wanted, strict=True) if w]
 
-    return outs, push
+    def __call__(self, tangents: Nodes) -> list[Node]:
+        """One tangent per result, given one per wanted argument."""
+        pairs = [(c, t) for c, t in zip(self._transposed, tangents, strict=True) if c is not None]
+        with recording():
+            found = backward([c for c, _ in pairs], [t for _, t in pairs], self._seeds)
+        zipped = zip(self._seeds, self.outs, strict=True)
+        return self.settle(self._grounded([found.get(s, zeros_like(o)) for s, o in zipped]))
+
+    def _grounded(self, results: list[Node]) -> list[Node]:
+        """``results`` free of the seeds. They are linear in the tangents whatever the seeds are,
+        but rules that evaluate a region or a loop again mention them: let them be zero there."""
+        graph = Graph(self._seeds, results, name="tangents")
+        seeds = set(self._seeds)
+        if not any(a in seeds for node in graph.nodes for a in node.args or ()):
+            return results
+        return interpret(graph, [zeros_like(o) for o in self.outs])

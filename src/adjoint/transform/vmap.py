@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from adjoint.base import errors
+from adjoint.base.shape import as_axis
 from adjoint.ir.batch import batch
 from adjoint.ir.graph import record
 from adjoint.ir.node import Node, Type
@@ -37,9 +39,12 @@ def vmap(
     found: list[Node] = []
     for (node, is_batched), axis in zip(outs, out_axes(len(outs)), strict=True):
         if axis is None:
+            if is_batched:
+                raise errors.argument("vmap", "a result with out_axes=None depends on the batch")
             found.append(node)
         else:
-            found.append(from_front(with_batch(size, node, is_batched), axis))
+            wide = with_batch(size, node, is_batched)
+            found.append(from_front(wide, as_axis("vmap out_axes", axis, wide.ndim)))
     return found
 
 
