@@ -18,6 +18,12 @@ def numel(shape: Sequence[int]) -> int:
 
 def as_shape(op: str, sizes: object) -> Shape:
     """The shape meant by an int, a sequence of ints, or ``((2, 3),)``. Raises for anything else."""
+    if type(sizes) is tuple:  # the usual case, without a call per size
+        for size in sizes:
+            if type(size) is not int:
+                break
+        else:
+            return sizes
     if isinstance(sizes, int) and not isinstance(sizes, bool):
         sizes = (sizes,)
     elif (
@@ -49,6 +55,12 @@ def check_allocation(op: str, shape: Shape, itemsize: int) -> None:
 
 def broadcast_shapes(op: str, *shapes: Shape) -> Shape:
     """The common shape under NumPy's rule: sizes equal or 1, compared from the last axis."""
+    if len(shapes) == 2:  # the usual cases: a number, or a row against rows
+        a, b = shapes
+        if not b or (b == a[-len(b) :]):
+            return a
+        if not a or (a == b[-len(a) :]):
+            return b
     rank = max((len(s) for s in shapes), default=0)
     out: list[int] = []
     for back in range(rank, 0, -1):

@@ -4,6 +4,7 @@ from adjoint.data.collate import collate
 from adjoint.data.dataset import Dataset, Subset, TensorDataset
 from adjoint.data.digits import load_digits
 from adjoint.data.idx import read_idx
+from adjoint.data.image import read_image, write_png
 from adjoint.data.loader import DataLoader
 from adjoint.data.mnist import load_mnist
 from adjoint.data.resize import resize_images
@@ -18,6 +19,8 @@ __all__ = [
     "load_digits",
     "load_mnist",
     "read_idx",
+    "read_image",
     "resize_images",
     "stratified_split",
+    "write_png",
 ]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from adjoint.base import errors
-from adjoint.tensors.tensor import Tensor, from_numpy
+from adjoint.tensors.creation import from_numpy
+from adjoint.tensors.tensor import Tensor
 
 
 def collate(samples: Sequence[Any]) -> Any:

@@ -9,7 +9,8 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from adjoint.base import errors
-from adjoint.tensors.tensor import Tensor, from_numpy
+from adjoint.tensors.creation import from_numpy
+from adjoint.tensors.tensor import Tensor
 
 Sample = TypeVar("Sample", covariant=True)
 

@@ -11,7 +11,7 @@ from adjoint.base import errors
 from adjoint.data.collate import collate
 from adjoint.data.dataset import take
 from adjoint.data.order import shuffled_order
-from adjoint.tensors.tensor import from_numpy
+from adjoint.tensors.creation import from_numpy
 
 
 class Samples(Protocol):

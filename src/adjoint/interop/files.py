@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 
 def replace_file(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
-    """Let ``write(temporary)`` fill a file beside ``path``, then put it in its place at once.
+    """Let ``write(temporary)`` make a file beside ``path``, then put it in its place at once.
 
-    The content is on the disk before the name is changed, so that a crash at any moment leaves
-    the old file or the new one. The folder must exist; a failed write leaves nothing behind.
+    The content is on the disk before the name changes, so that a crash at any moment leaves the
+    old file or the new one. The folder must exist; a failed write leaves nothing behind.
     """
-    path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    path = Path(os.path.realpath(path))
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(_usual_mode())  # mkstemp makes it readable by its owner alone
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -35,14 +32,8 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _usual_mode() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
-
-
 def _sync_folder(folder: Path) -> None:
-    """Make the new name last too; Windows has no such call and does it by itself."""
+    """Make the new name last too; Windows cannot open a folder and needs no such call."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)

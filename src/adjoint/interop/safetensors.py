@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,18 +61,16 @@ def load(path: Path_, *, tie: bool = False) -> dict[str, Tensor]:
     same. Raises ArgumentError, naming the file, when it is damaged, and DTypeError for a dtype
     that Adjoint does not have (the 8-bit floats, complex).
     """
-    source, content = _read(path)
-    names, text = content
-    found = {name: _tensor(source, name, entry) for name, entry in names}
-    for name, first in _alias_table(source, text, found).items():
+    file = _read(path)
+    found = {name: _tensor(file.path, name, entry) for name, entry in file.entries}
+    for name, first in _alias_table(file, found).items():
         found[name] = found[first] if tie else wrap(found[first].node)
     return found
 
 
 def load_metadata(path: Path_) -> dict[str, str]:
     """The text that was saved beside the tensors of a ``.safetensors`` file."""
-    text = _read(path)[1][1]
-    return {key: value for key, value in text.items() if key != ALIASES}
+    return {key: value for key, value in _read(path).metadata.items() if key != ALIASES}
 
 
 def _checked_path(op: str, path: Path_) -> Path:
@@ -136,7 +134,13 @@ def _checked_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
     return text
 
 
-def _read(path: Path_) -> tuple[Path, tuple[list[tuple[str, dict[str, Any]]], dict[str, str]]]:
+class _File(NamedTuple):
+    path: Path
+    entries: list[tuple[str, dict[str, Any]]]
+    metadata: dict[str, str]
+
+
+def _read(path: Path_) -> _File:
     from safetensors import SafetensorError, deserialize
 
     source = _checked_path("load", path)
@@ -150,7 +154,7 @@ def _read(path: Path_) -> tuple[Path, tuple[list[tuple[str, dict[str, Any]]], di
             hint=f"it has {len(content)} bytes; was it cut off, or is it another format?",
         ) from None  # fmt: skip
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return source, (entries, header.get("__metadata__") or {})
+    return _File(source, entries, header.get("__metadata__") or {})
 
 
 def _tensor(path: Path, name: str, entry: dict[str, Any]) -> Tensor:
@@ -163,14 +167,15 @@ def _tensor(path: Path, name: str, entry: dict[str, Any]) -> Tensor:
     return wrap(constant(array))
 
 
-def _alias_table(path: Path, text: dict[str, str], found: dict[str, Tensor]) -> dict[str, str]:
-    if ALIASES not in text:
+def _alias_table(file: _File, found: dict[str, Tensor]) -> dict[str, str]:
+    if ALIASES not in file.metadata:
         return {}
     try:
-        table = json.loads(text[ALIASES])
+        table = json.loads(file.metadata[ALIASES])
         good = all(first in found and name not in found for name, first in table.items())
     except (ValueError, AttributeError, TypeError):
         good, table = False, {}
     if not good:
-        raise errors.argument("load", f"{path}: the metadata entry {ALIASES!r} makes no sense")
+        what = f"{file.path}: the metadata entry {ALIASES!r} makes no sense"
+        raise errors.argument("load", what)
     return table

@@ -9,6 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy._core import umath
 
 from adjoint.base import errors
 from adjoint.base.config import FLAGS
@@ -168,16 +169,21 @@ class Node:
 
 
 class State(threading.local):
-    """Per-thread switches: whether gradients are tracked, and what is being recorded."""
+    """Per-thread switches: whether gradients are tracked, what is being recorded, where random
+    keys come from inside ``vmap``, and who watches graphs being built."""
 
     grad: bool = True
     recording: int = 0
     random: tuple[Callable[[], Node], ...] = ()
+    watch: Callable[[Node], None] | None = None
 
 
 state = State()
 next_serial = count().__next__
 NO_PARAMS: Params = {}
+# What ``np.errstate(all="ignore")`` does, at a quarter of its microsecond per use.
+_error_state = umath._extobj_contextvar  # pyright: ignore
+_IGNORE_ALL = umath._make_extobj(all="ignore")  # pyright: ignore
 
 
 @contextmanager
@@ -240,10 +246,13 @@ def apply(op: Op, args: tuple[Node, ...], params: Params) -> Node:
 
 def evaluate(op: Op, values: list[Any], params: Params) -> Any:
     """The meaning of ``op`` on arrays; overflow and division by zero are not warnings here."""
-    if op.quiet:
-        with np.errstate(all="ignore"):
-            return op.ref(*values, **params)
-    return op.ref(*values, **params)
+    if not op.quiet:
+        return op.ref(*values, **params)
+    token = _error_state.set(_IGNORE_ALL)
+    try:
+        return op.ref(*values, **params)
+    finally:
+        _error_state.reset(token)
 
 
 def force(node: Node) -> Any:
@@ -281,6 +290,8 @@ def finish(op: Op, args: tuple[Node, ...], params: Params, value: Any, needs: bo
         needs = needs and dtype.kind == "f"
     if needs:
         node = Node(op, args, params, shape, dtype, value, True)
+        if state.watch is not None:
+            state.watch(node)
     else:
         node = Node(op, (), NO_PARAMS, shape, dtype, value, False)
     node.parts = parts

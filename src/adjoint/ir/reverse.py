@@ -27,7 +27,7 @@ class Parts:
 
 
 def reachable(outputs: Sequence[Node], oldest: int = -1) -> list[Node]:
-    """Nodes that need a gradient and are upstream of ``outputs``, newest first.
+    """Nodes that need a gradient and are upstream of ``outputs``, oldest first.
 
     Only nodes created at or after serial ``oldest``: nothing older can depend on what it names.
     Creation order is a topological order, so sorting by serial replaces a recursive visit.
@@ -42,7 +42,7 @@ def reachable(outputs: Sequence[Node], oldest: int = -1) -> list[Node]:
         if node.args is None:
             raise errors.released(node.op.name if node.op else "leaf")
         stack.extend(a for a in node.args if a.needs_grad and a not in seen)
-    return sorted(seen, key=_serial, reverse=True)
+    return sorted(seen, key=_serial)
 
 
 def backward(
@@ -54,39 +54,45 @@ def backward(
     """Cotangents of ``wanted`` (of every leaf if None), given those of ``outputs``.
 
     Implements ct[arg] += vjp(ct[node]) over the nodes from newest to oldest; each node is visited
-    once, after all its users. ``release`` lets go of the graph on the way, freeing memory early.
+    once, after all its users. ``release`` lets go of the graph on the way, so that the values it
+    held are freed as soon as they have been used.
     """
+    targets = None if wanted is None else set(wanted)
     oldest = min((w.serial for w in wanted), default=0) if wanted is not None else -1
     order = reachable(outputs, oldest)
-    useful = set(order) if wanted is None else _useful(order, set(wanted))
-    targets = None if wanted is None else set(wanted)
+    useful = None if targets is None else _useful(order, targets)
     ct: dict[Node, Any] = {}
     for node, seed in zip(outputs, cotangents, strict=True):
-        if node in useful:
+        if node.needs_grad and (useful is None or node in useful):
             ct[node] = ct[node] + seed if node in ct else seed
     found: dict[Node, Node] = {}
-    for node in order:
+    while order:
+        node = order.pop()
         grad = ct.pop(node, None)
-        args = node.args
-        if release and args:
-            node.args = None
         if grad is None:
             continue
+        args = node.args or ()
         if node.hooks is not None:
             grad = _run_sum_hooks(node, grad)
-        if not args or (targets is not None and node in targets):
+        is_target = targets is not None and node in targets
+        if not args or is_target:
             found[node] = grad
+        elif release and node.value is not None:  # an unread lazy value needs its argument
+            node.args = None
         if args:
             _send(node, grad, args, useful, ct)
     return found
 
 
 def _send(
-    node: Node, grad: Any, args: tuple[Node, ...], useful: set[Node], ct: dict[Node, Any]
+    node: Node, grad: Any, args: tuple[Node, ...], useful: set[Node] | None, ct: dict[Node, Any]
 ) -> None:
-    wanted = tuple(a in useful for a in args)
-    if True not in wanted:
-        return
+    if useful is None:
+        wanted = tuple([a.needs_grad for a in args])
+    else:
+        wanted = tuple([a in useful for a in args])
+        if True not in wanted:
+            return
     assert node.op is not None
     messages = node.op.vjp(grad, node, wanted, args, node.params)
     for arg, needs, message in zip(args, wanted, messages, strict=True):
@@ -100,8 +106,9 @@ def _send(
 
 
 def _useful(order: list[Node], wanted: set[Node]) -> set[Node]:
+    """Nodes of ``order`` (oldest first) that depend on a wanted one."""
     useful: set[Node] = set()
-    for node in reversed(order):
+    for node in order:
         if node in wanted or any(a in useful for a in node.args or ()):
             useful.add(node)
     return useful

@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from adjoint.base.dtype import DType
 from adjoint.base.config import FLAGS
-from adjoint.ir.node import Array, Node, Op, Type, apply, evaluate, finish, force
+from adjoint.base.dtype import DType
+from adjoint.base.shape import Shape
+from adjoint.ir.node import (
+    NO_PARAMS, Array, Node, Op, Type, apply, constant, evaluate, finish, force, state,
+)  # fmt: skip
 from adjoint.ops.rows import (
-    TABLE, batch_all, binary, comparison, each, full, no_gradient, op, same_type, unary, zeros_like,
+    TABLE, batch_all, binary, comparison, each, no_gradient, op, repeated, same_type, unary,
+    zeros_like,
 )  # fmt: skip
 from adjoint.ops.special import erf_array
 
@@ -111,41 +115,45 @@ cast = op(
 )  # fmt: skip
 
 
-def broadcasting(op: Op, args: tuple[Node, ...], shape: tuple[int, ...]) -> Node:
+def broadcasting(op: Op, args: tuple[Node, ...], shape: Shape) -> Node:
     """A pointwise ``op`` on ``args`` that broadcast to ``shape``.
 
     The broadcasts become nodes only where a gradient or a recording needs them.
     """
     values: list[Any] = []
-    needs = FLAGS.verify
+    needs = False
     for a in args:
         value = a.value if a.value is not None else force(a)
-        if value is None:
-            needs = True
-            break
+        if value is None or FLAGS.verify:
+            return apply(op, tuple(_broadcast(a, shape) for a in args), NO_PARAMS)
         values.append(value)
         needs = needs or a.needs_grad
-    if needs:
-        expand = TABLE["broadcast"]
-        return apply(op, tuple(a if a.shape == shape else expand(a, shape=shape) for a in args), {})
-    return finish(op, args, {}, evaluate(op, values, {}), False)
+    needs = needs and state.grad
+    kept = tuple(a if a.shape == shape else repeated(a, shape) for a in args) if needs else ()
+    return finish(op, kept, NO_PARAMS, evaluate(op, values, NO_PARAMS), needs)
 
 
 def _install(name: str, row: Op) -> None:
     """Let ``Node + Node`` and ``Node + number`` mean the row ``add``, and so on."""
 
     def forward(self: Node, other: Any) -> Node:
-        return row(self, other if isinstance(other, Node) else _scalar(other, self))
+        if isinstance(other, Node):
+            return row(self, other)
+        return broadcasting(row, (self, _scalar(other, self)), self.shape)
 
     def reflected(self: Node, other: Any) -> Node:
-        return row(_scalar(other, self), self)
+        return broadcasting(row, (_scalar(other, self), self), self.shape)
 
     setattr(Node, f"__{name}__", forward)
     setattr(Node, f"__r{name}__", reflected)
 
 
 def _scalar(value: float, like: Node) -> Node:
-    return full(value, like.shape, like.dtype)
+    return constant(np.asarray(value, like.dtype.numpy))
+
+
+def _broadcast(node: Node, shape: Shape) -> Node:
+    return node if node.shape == shape else TABLE["broadcast"](node, shape=shape)
 
 
 def _negative(self: Node) -> Node:

@@ -10,7 +10,7 @@ import numpy as np
 from adjoint.base import errors
 from adjoint.base.dtype import DType, bool_
 from adjoint.base.shape import Shape
-from adjoint.ir.node import Array, Node, Op, Params, Type, apply, constant
+from adjoint.ir.node import Array, Node, Op, Params, Type, apply, constant, state
 
 TABLE: dict[str, Op] = {}
 Rule = Callable[..., Node]
@@ -117,7 +117,13 @@ def with_batch(size: int, node: Node, batched: bool) -> Node:
 def full(value: float, shape: Shape, dtype: DType) -> Node:
     """A node of ``shape`` filled with ``value``."""
     scalar = constant(np.asarray(value, dtype.numpy))
-    return scalar if shape == () else TABLE["broadcast"](scalar, shape=shape)
+    return scalar if shape == () else repeated(scalar, shape)
+
+
+def repeated(node: Node, shape: Shape) -> Node:
+    """A lazy broadcast of a node that has a value, to a shape known to fit."""
+    needs = node.needs_grad and state.grad
+    return Node(TABLE["broadcast"], (node,), {"shape": shape}, shape, node.dtype, None, needs)
 
 
 def zeros_like(node: Node) -> Node:

@@ -66,7 +66,7 @@ def philox(out: Array, first: int, key0: int, key1: int) -> None:
     keys = (_SCHEDULE + np.array([key0, key1], np.uint32))[:, :, None]
     blocks = out.reshape(-1, 4)
     size = min(_BLOCK, len(blocks))
-    work = np.empty((2, 2, size), np.uint64)
+    products = np.empty((2, 2, size), np.uint64)
     even_words = np.empty((2, size), np.uint32)
     for start in range(0, len(blocks), _BLOCK):
         chunk = blocks[start : start + _BLOCK]
@@ -74,14 +74,20 @@ def philox(out: Array, first: int, key0: int, key1: int) -> None:
         counter = np.arange(first + start, first + start + n, dtype=np.uint64).view(np.uint32)
         even, odd = even_words[:, :n], np.zeros((2, n), np.uint32)
         even[0], even[1], odd[0] = counter[_LOW::2], 0, counter[_HIGH::2]
-        for turn, key in enumerate(keys):
-            product = work[turn & 1, :, :n]
-            np.multiply(even, _MUL, out=product)
-            halves = product.view(np.uint32)[::-1]
-            np.bitwise_xor(halves[:, _HIGH::2], odd, out=even)
-            np.bitwise_xor(even, key, out=even)
-            odd = halves[:, _LOW::2]
+        now, after = _halves(products[0, :, :n]), _halves(products[1, :, :n])
+        for key in keys:
+            product, high, low = now
+            np.multiply(even, _MUL, product)
+            np.bitwise_xor(high, odd, even)
+            np.bitwise_xor(even, key, even)
+            odd, now, after = low, after, now
         chunk[:, 0::2], chunk[:, 1::2] = even.T, odd.T
+
+
+def _halves(product: Array) -> tuple[Array, Array, Array]:
+    """A work array, and views of its high and low 32 bits with the two rows exchanged."""
+    words = product.view(np.uint32)[::-1]
+    return product, words[:, _HIGH::2], words[:, _LOW::2]
 
 
 def _bits_vmap(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from adjoint import ops
 from adjoint.base import errors
 from adjoint.base.dtype import DType, as_dtype, bool_, float32, of_scalar, promote_types
 from adjoint.base.shape import broadcast_shapes
-from adjoint.ir.node import NO_PARAMS, Node, Op, apply
+from adjoint.ir.node import NO_PARAMS, Node, Op, apply, constant
 from adjoint.ops.pointwise import broadcasting
 from adjoint.tensors.handle import Handle, node_of, wrap
 
@@ -58,6 +60,10 @@ def combine(op: Op, a: Node, b: Node) -> Node:
 
 
 def binary(op: Op, x: Operand, y: Operand) -> Tensor:
+    """``op`` on two operands, promoted and broadcast. The first branch is a tensor with a float."""
+    if type(y) is float and isinstance(x, Handle) and x.node.dtype.kind == "f":
+        a = x.node
+        return wrap(broadcasting(op, (a, constant(np.asarray(y, a.dtype.numpy))), a.shape))
     a, b = pair(op.name, x, y)
     return wrap(combine(op, a, b))
 

@@ -11,7 +11,8 @@ from adjoint.ir.node import grad_mode
 from adjoint.ir.reverse import backward as reverse
 from adjoint.ops.rows import zeros_like
 from adjoint.tensors.function import Context, Function
-from adjoint.tensors.handle import Handle, run_backward, seed_of, wrap
+from adjoint.tensors.handle import Handle, after_backward, run_backward, seed_of, wrap
+from adjoint.tensors.leaks import GraphLeakWarning, detect_leaks
 
 
 def grad(
@@ -38,6 +39,7 @@ def grad(
     release = not (create_graph if retain_graph is None else retain_graph)
     with grad_mode(create_graph):
         found = reverse([o.node for o in outs], seeds, [w.node for w in wanted], release)
+    after_backward()
     grads = [found.get(w.node) for w in wanted]
     if None in grads and not (allow_unused or materialize_grads):
         raise errors.grad(
@@ -72,4 +74,6 @@ def graph(outputs: Handle | Sequence[Handle], name: str = "graph") -> Graph:
     return Graph(leaves, [o.node for o in outs], name=name, through_values=True)
 
 
-__all__ = ["Context", "Function", "backward", "grad", "graph"]
+__all__ = [
+    "Context", "Function", "GraphLeakWarning", "backward", "detect_leaks", "grad", "graph",
+]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,19 +18,16 @@ from adjoint.ir.reverse import backward
 from adjoint.ops.pointwise import cast
 from adjoint.ops.rows import full
 from adjoint.runtime.device import Device
+from adjoint.tensors.leaks import detect_leaks
 from adjoint.tensors.regions import index_set, replaced
 
 if TYPE_CHECKING:
     from adjoint.tensors.tensor import Tensor
 
 
-class Origin(NamedTuple):
-    """One step by which a view was made: from which handle (held weakly), by which view op;
-    ``op`` is None for ``detach``, beyond which autograd does not see a change."""
-
-    handle: weakref.ref[Handle]
-    op: Op | None
-    params: Params
+# One step by which a view was made: from which handle (held weakly), by which view op with which
+# parameters; None for ``detach``, beyond which autograd does not see a change.
+Origin = tuple["weakref.ref[Handle]", Op | None, Params]
 
 
 class Handle:
@@ -117,7 +114,7 @@ class Handle:
     def detach(self) -> Tensor:
         """The same value without history; shares in-place changes with this tensor."""
         out = wrap(alias(self.node))
-        out._view = (*self._view, Origin(weakref.ref(self), None, NO_PARAMS))
+        out._view = (*self._view, (weakref.ref(self), None, NO_PARAMS))
         return out
 
     def backward(
@@ -188,8 +185,8 @@ class Handle:
         if value.dtype is not node.dtype:
             value = _cast_back(op, value, node)
         self._check_writable(op)
-        for at, origin in enumerate(self._view):
-            source = origin.handle()
+        for at, (handle, _, _) in enumerate(self._view):
+            source = handle()
             if source is not None:
                 _write_through(source, self._view[at:], value, op)
         self._store(value, op)
@@ -274,7 +271,7 @@ def wrap(node: Node) -> Tensor:
 def view(x: Handle, op: Op, **params: Any) -> Tensor:
     """A Tensor for a view op on ``x`` that remembers where it came from."""
     out = wrap(apply(op, (x.node,), params))
-    out._view = (*x._view, Origin(weakref.ref(x), op, params))
+    out._view = (*x._view, (weakref.ref(x), op, params))
     return out
 
 
@@ -302,13 +299,20 @@ def run_backward(
         handles = [inputs] if isinstance(inputs, Handle) else list(inputs)
         wanted = [h.node for h in handles]
     with grad_mode(create_graph):
-        found = backward([t.node for t in tensors], seeds, wanted, release and wanted is None)
+        found = backward([t.node for t in tensors], seeds, wanted, release)
         for node, ct in found.items():
             handle = node.leaf() if node.leaf is not None else None
             if handle is not None:
                 handle.accumulate(ct)
             elif wanted is not None:
                 handles[wanted.index(node)].accumulate(ct)
+    after_backward()
+
+
+def after_backward() -> None:
+    """Tell whoever watches that a backward pass is over."""
+    if isinstance(state.watch, detect_leaks):
+        state.watch.after_backward()
 
 
 def seed_of(tensor: Handle, gradient: Any) -> Node:
@@ -340,13 +344,13 @@ def _cast_back(op: str, value: Node, node: Node) -> Node:
 
 def _write_through(source: Handle, path: tuple[Origin, ...], value: Node, op: str) -> None:
     """Set the elements of ``source`` that a changed view of it shows."""
-    hidden = any(step.op is None for step in path)
+    hidden = any(step is None for _, step, _ in path)
     if not hidden:
         source._check_writable(op)
     places = np.arange(numel(source.shape), dtype=np.int64).reshape(source.shape)
-    for step in path:
-        if step.op is not None:
-            places = step.op.ref(places, **step.params)
+    for _, step, params in path:
+        if step is not None:
+            places = step.ref(places, **params)
     if any(s == 0 and n > 1 for s, n in zip(places.strides, places.shape, strict=True)):
         raise errors.shape(
             op, "an expanded view shows one element several times, it cannot be changed", value,

@@ -443,7 +443,10 @@ def _nodes(op: str, tensors: Any) -> list[Node]:
 
 def _fill_in(old: Shape, new: Shape) -> Shape:
     """``new`` with its -1 worked out; raises ShapeError when it does not fit ``old``."""
-    count, known = numel(old), numel([s for s in new if s != -1])
+    count = numel(old)
+    if numel(new) == count and min(new, default=0) >= 0:
+        return new
+    known = numel([s for s in new if s != -1])
     if new.count(-1) > 1 or any(s < -1 for s in new):
         raise errors.reshape(old, new, count)
     if -1 in new:

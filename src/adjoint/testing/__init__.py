@@ -1,0 +1,7 @@
+"""What tests of numerical code need: checked derivatives and comparison with a tolerance."""
+
+from adjoint.base.errors import GradcheckError
+from adjoint.testing.closeness import assert_close
+from adjoint.testing.gradcheck import gradcheck, gradgradcheck
+
+__all__ = ["GradcheckError", "assert_close", "gradcheck", "gradgradcheck"]

@@ -1,0 +1,21 @@
+"""Training loops, metrics and pictures of them. `fit` is a loop a user could have written."""
+
+from adjoint.train.interrupt import StopRequest, stop_on_signal
+from adjoint.train.loop import Epoch, History, Scores, evaluate, fit, train_epoch
+from adjoint.train.metrics import Accuracy, ConfusionMatrix, Mean
+from adjoint.train.plots import save_training_figure
+
+__all__ = [
+    "Accuracy",
+    "ConfusionMatrix",
+    "Epoch",
+    "History",
+    "Mean",
+    "Scores",
+    "StopRequest",
+    "evaluate",
+    "fit",
+    "save_training_figure",
+    "stop_on_signal",
+    "train_epoch",
+]
