@@ -1,10 +1,16 @@
 """Adjoint: tensors with automatic differentiation, a compiler, and deep learning on top."""
 
+from importlib import import_module
+from math import e, inf, nan, pi
+from typing import TYPE_CHECKING
+
+from adjoint import random
 from adjoint.base.dtype import (
     DType, bfloat16, bool_, finfo, float16, float32, float64, iinfo, int8, int16, int32, int64,
     promote_types, uint8, uint16, uint32, uint64,
 )  # fmt: skip
-from adjoint.base.errors import AdjointError
+from adjoint.base.errors import AdjointError, nearest
+from adjoint.runtime import accelerator, cuda
 from adjoint.runtime.device import Device, device
 from adjoint.tensors.arithmetic import (
     add, bitwise_and, bitwise_left_shift, bitwise_not, bitwise_or, bitwise_right_shift,
@@ -17,7 +23,13 @@ from adjoint.tensors.creation import (
     arange, as_tensor, empty, empty_like, eye, from_dlpack, from_numpy, full, full_like, linspace,
     logspace, ones, ones_like, tensor, zeros, zeros_like,
 )  # fmt: skip
+from adjoint.tensors.generator import (
+    Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
+)  # fmt: skip
 from adjoint.tensors.indexing import nonzero
+from adjoint.tensors.legacy import (
+    BoolTensor, ByteTensor, DoubleTensor, FloatTensor, HalfTensor, IntTensor, LongTensor,
+)  # fmt: skip
 from adjoint.tensors.modes import (
     enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled,
 )  # fmt: skip
@@ -26,6 +38,10 @@ from adjoint.tensors.movement import (
     flatten, flip, fliplr, flipud, hstack, matrix_transpose, meshgrid, movedim, narrow, permute,
     repeat_interleave, reshape, roll, select, split, squeeze, stack, t, tile, transpose, tril,
     triu, unbind, unflatten, unsqueeze, vstack,
+)  # fmt: skip
+from adjoint.tensors.random import (
+    bernoulli, exponential, multinomial, normal, poisson, rand, rand_like, randint, randint_like,
+    randn, randn_like, randperm, uniform,
 )  # fmt: skip
 from adjoint.tensors.reduction import (
     all, amax, amin, any, argmax, argmin, count_nonzero, cumsum, max, mean, min, prod, std,
@@ -36,13 +52,37 @@ from adjoint.tensors.transforms import (
     grad, hessian, hvp, jacfwd, jacrev, jvp, linearize, value_and_grad, vjp, vmap,
 )  # fmt: skip
 
+if TYPE_CHECKING:
+    from adjoint import array_api, data, interop, linalg, models, nn, optim, testing, train
+    from adjoint.interop.safetensors import load, save
+
 __version__ = "0.1.0"
 
 # PyTorch's and NumPy's other names for the same things
 bool = bool_
-half, double, long, short = float16, float64, int64, int16
+float, half, double, long, short = float32, float16, float64, int64, int16
+Size = tuple
 concat = concatenate = cat
 swapaxes = transpose
 moveaxis = movedim
 subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
-pi, e, inf, nan, newaxis = 3.141592653589793, 2.718281828459045, float("inf"), float("nan"), None
+newaxis = None
+
+
+_SUBMODULES = (
+    "array_api", "data", "interop", "linalg", "models", "nn", "optim", "testing", "train",
+)  # fmt: skip
+_ELSEWHERE = {"load": "adjoint.interop.safetensors", "save": "adjoint.interop.safetensors"}
+
+
+def __getattr__(name: str) -> object:
+    """Import sub-packages when they are first used: ``import adjoint`` stays quick."""
+    if name in _SUBMODULES:
+        return import_module(f"adjoint.{name}")
+    if name in _ELSEWHERE:
+        return getattr(import_module(_ELSEWHERE[name]), name)
+    raise AttributeError(f"module 'adjoint' has no attribute {name!r}. {nearest(name, __dir__())}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_SUBMODULES, *_ELSEWHERE})

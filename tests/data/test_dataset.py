@@ -6,7 +6,7 @@ import pytest
 from adjoint.base.errors import IndexingError, ShapeError
 from adjoint.data import Dataset, Subset, TensorDataset
 from adjoint.data.dataset import take
-from adjoint.tensors.tensor import from_numpy
+from adjoint.tensors.creation import from_numpy
 
 IMAGES = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
 LABELS = np.array([3, 1, 4, 1])

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from adjoint.base.errors import ArgumentError, DTypeError, ShapeError
 from adjoint.data import DataLoader, Dataset, Subset, TensorDataset, collate
-from adjoint.tensors.tensor import Tensor, from_numpy
+from adjoint.tensors.creation import from_numpy
+from adjoint.tensors.tensor import Tensor
 
 
 class Pairs(Dataset[tuple[float, np.ndarray]]):

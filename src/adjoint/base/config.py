@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -12,9 +14,23 @@ class Flags:
 
     ``verify`` (``ADJOINT_VERIFY=1``): check after every op that its value has the shape and dtype
     its row promises, and verify every graph that is built. On in the tests.
+    ``cache`` (``ADJOINT_CACHE``): the folder for downloads; by default where the system keeps
+    such files.
     """
 
     verify: bool = False
+    cache: Path = Path()
 
 
-FLAGS = Flags(verify=os.environ.get("ADJOINT_VERIFY", "0") == "1")
+def _cache_folder() -> Path:
+    if chosen := os.environ.get("ADJOINT_CACHE"):
+        return Path(chosen)
+    home = Path.home()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", home / "AppData/Local")) / "adjoint"
+    if sys.platform == "darwin":
+        return home / "Library/Caches/adjoint"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "adjoint"
+
+
+FLAGS = Flags(verify=os.environ.get("ADJOINT_VERIFY", "0") == "1", cache=_cache_folder())

@@ -126,15 +126,6 @@ def promote_types(a: DType, b: DType) -> DType:
     return {8: int16, 16: int32, 32: int64}[unsigned.bits]
 
 
-def of_scalar(value: bool | int | float, other: DType) -> DType:
-    """The dtype of ``tensor of dtype other`` combined with a Python scalar (weakly typed)."""
-    if isinstance(value, bool):
-        return other
-    if isinstance(value, int):
-        return int64 if other.kind == "b" else other
-    return other if other.kind == "f" else float32
-
-
 class FInfo:
     """Limits of a float dtype: ``bits eps max min tiny smallest_normal resolution dtype``."""
 

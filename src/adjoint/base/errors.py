@@ -17,11 +17,12 @@ class AdjointError(RuntimeError):
     """Base of every error Adjoint raises on purpose.
 
     ``modules`` is filled on the way up by ``nn.Module.__call__`` with the path of the module.
+    ``brief`` is the message without the user's line, for where no line of theirs is involved.
     """
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = self.brief = message
         self.module_path: str | None = None
 
     def __str__(self) -> str:
@@ -48,6 +49,10 @@ class ArgumentError(AdjointError, ValueError):
 
 class GradError(AdjointError):
     """A derivative was asked for that cannot be given."""
+
+
+class GradcheckError(GradError, AssertionError):
+    """A derivative does not agree with finite differences, or cannot be compared with them."""
 
 
 class RecordingError(AdjointError):
@@ -81,13 +86,12 @@ def build(
 ) -> AdjointError:
     """An error of class ``kind``: headline, detail lines, the user's line with a caret, hint."""
     parts = [headline, *(f"    {line}" for line in lines)]
+    last = [f"    {hint}"] if hint else []
     frame = user_frame()
-    if frame is not None:
-        parts.append(f"    {site(frame)}")
-        parts.extend(_source(frame))
-    if hint:
-        parts.append(f"    {hint}")
-    return kind("\n".join(parts))
+    where = [] if frame is None else [f"    {site(frame)}", *_source(frame)]
+    made = kind("\n".join([*parts, *where, *last]))
+    made.brief = "\n".join([*parts, *last])
+    return made
 
 
 def _short(path: str) -> str:
@@ -304,6 +308,10 @@ def missing_extra(package: str, extra: str, why: str) -> AdjointError:
 
 def grad(what: str, *, hint: str = "") -> AdjointError:
     return build(GradError, what, hint=hint)
+
+
+def gradcheck(what: str, *, lines: Iterable[str] = (), hint: str = "") -> AdjointError:
+    return build(GradcheckError, f"gradcheck: {what}", lines=lines, hint=hint)
 
 
 def no_graph(value: object) -> AdjointError:

@@ -47,7 +47,7 @@ def _random_bits(key: Array, shape: Shape) -> Array:
     out = np.empty((len(keys), 4 * blocks), np.uint32)
     for row, (first, second) in zip(out, keys, strict=True):
         philox(row, 0, int(first), int(second))
-    return out[:, :count].reshape(*key.shape[:-1], *shape)
+    return out[:, :count].reshape((*key.shape[:-1], *shape))
 
 
 _BLOCK = 1 << 14  # counters worked on at a time, so that the work arrays stay in the cache

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.polynomial.polynomial import polyval
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Rational = tuple[tuple[float, ...], tuple[float, ...]]
 
 # Rational approximations of FreeBSD's s_erf.c (Sun Microsystems 1993), one per interval.
 _PP = (1.28379167095512558561e-01, -3.25042107247001499370e-01, -2.84817495755985104766e-02,
@@ -31,7 +32,9 @@ _RB = (-9.86494292470009928597e-03, -7.99283237680523006574e-01, -1.775795491775
 _SB = (1.0, 3.03380607434824582924e01, 3.25792512996573918826e02, 1.53672958608443695994e03,
        3.19985821950859553908e03, 2.55305040643316442583e03, 4.74528541206955367215e02,
        -2.24409524465858183362e01)  # fmt: skip
-_ERX = 8.45062911510467529297e-01
+ERX = 8.45062911510467529297e-01
+# Numerator and denominator, lowest power first: for |x| below 0.84375, 1.25, 1 / 0.35, and beyond.
+NEAR, MIDDLE, FAR, TAIL = (_PP, _QQ), (_PA, _QA), (_RA, _SA), (_RB, _SB)
 
 
 def erf_array(x: Array) -> Array:
@@ -42,11 +45,11 @@ def erf_array(x: Array) -> Array:
     near, mid = a < 0.84375, (a >= 0.84375) & (a < 1.25)
     far, tail = (a >= 1.25) & (a < 1 / 0.35), (a >= 1 / 0.35) & (a < 6)
     v = wide[near]
-    out[near] = v + v * (polyval(v * v, _PP) / polyval(v * v, _QQ))
+    out[near] = v + v * _ratio(v * v, NEAR)
     v = a[mid] - 1.0
-    out[mid] = _ERX + polyval(v, _PA) / polyval(v, _QA)
-    out[far] = 1.0 - _erfc(a[far], _RA, _SA)
-    out[tail] = 1.0 - _erfc(a[tail], _RB, _SB)
+    out[mid] = ERX + _ratio(v, MIDDLE)
+    out[far] = 1.0 - _erfc(a[far], FAR)
+    out[tail] = 1.0 - _erfc(a[tail], TAIL)
     out[a >= 6] = 1.0
     rest = ~near
     out[rest] = np.copysign(out[rest], wide[rest])
@@ -54,7 +57,9 @@ def erf_array(x: Array) -> Array:
     return out.astype(x.dtype)
 
 
-def _erfc(a: Array, top: tuple[float, ...], bottom: tuple[float, ...]) -> Array:
-    s = 1.0 / (a * a)
-    ratio = polyval(s, top) / polyval(s, bottom)
-    return np.exp(-a * a - 0.5625 + ratio) / a
+def _erfc(a: Array, rational: Rational) -> Array:
+    return np.exp(-a * a - 0.5625 + _ratio(1.0 / (a * a), rational)) / a
+
+
+def _ratio(x: Array, rational: Rational) -> Array:
+    return polyval(x, rational[0]) / polyval(x, rational[1])

@@ -8,7 +8,7 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
-from adjoint.base.dtype import DType, as_dtype, bool_, float32, of_scalar, promote_types
+from adjoint.base.dtype import DType, as_dtype, bool_, float32, promote_types
 from adjoint.base.shape import broadcast_shapes
 from adjoint.ir.node import NO_PARAMS, Node, Op, apply, constant
 from adjoint.ops.pointwise import broadcasting
@@ -21,26 +21,20 @@ Operand = Any  # a Tensor, a NumPy array, or a Python number
 
 
 def pair(op: str, x: Operand, y: Operand) -> tuple[Node, Node]:
-    """The nodes of two operands, converted to their common dtype; Python numbers are weak."""
+    """The nodes of two operands, converted to their common dtype; numbers are weak."""
     if isinstance(x, Handle):
         a = x.node
         b = y.node if isinstance(y, Handle) else node_of(y, op, a)
-    else:
+    elif isinstance(y, Handle):
         b = y.node
         a = node_of(x, op, b)
+    else:
+        a = node_of(x, op)
+        b = node_of(y, op, a)
     if a.dtype is not b.dtype:
         dtype = promote_types(a.dtype, b.dtype)
-        if isinstance(x, Handle) and not isinstance(y, Handle):
-            dtype = weak(y, a.dtype, dtype)
-        elif not isinstance(x, Handle):
-            dtype = weak(x, b.dtype, dtype)
         a, b = to_dtype(a, dtype), to_dtype(b, dtype)
     return a, b
-
-
-def weak(number: Operand, dtype: DType, promoted: DType) -> DType:
-    """A Python number does not widen a tensor: ``f16 + 1.0`` is f16."""
-    return of_scalar(number, dtype) if type(number) in (bool, int, float) else promoted
 
 
 def to_dtype(node: Node, dtype: DType) -> Node:
@@ -57,6 +51,12 @@ def combine(op: Op, a: Node, b: Node) -> Node:
     if a.shape == b.shape:
         return apply(op, (a, b), NO_PARAMS)
     return broadcasting(op, (a, b), broadcast_shapes(op.name, a.shape, b.shape))
+
+
+def aligned(op: str, *nodes: Node) -> tuple[Node, ...]:
+    """``nodes`` broadcast to their common shape, for a region, which takes equal shapes."""
+    shape = broadcast_shapes(op, *(n.shape for n in nodes))
+    return tuple(n if n.shape == shape else ops.broadcast(n, shape=shape) for n in nodes)
 
 
 def binary(op: Op, x: Operand, y: Operand) -> Tensor:

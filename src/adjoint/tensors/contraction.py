@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from adjoint import ops
@@ -223,7 +224,7 @@ def multi_dot(tensors: Any) -> Tensor:
         nodes[0] = ops.reshape(nodes[0], shape=(1, *nodes[0].shape))
     if last:
         nodes[-1] = ops.reshape(nodes[-1], shape=(*nodes[-1].shape, 1))
-    for a, b in zip(nodes[:-1], nodes[1:], strict=True):
+    for a, b in pairwise(nodes):
         if a.shape[1] != b.shape[0]:
             raise errors.inner_sizes("multi_dot", a, b)
     out = _in_order(nodes, _cheapest([n.shape[0] for n in nodes] + [nodes[-1].shape[1]]))
@@ -265,7 +266,7 @@ def _ranked(op: str, x: Any, rank: int, y: Any, other_rank: int) -> tuple[Node, 
 
 
 def _plus(op: str, input: Handle, found: Handle, beta: float, alpha: float) -> Tensor:
-    """beta * input + alpha * found; with beta = 0 the input is not read, so its NaN do not count."""
+    """beta * input + alpha * found; with beta = 0 ``input`` is not read at all."""
     base = node_of(input, op)
     if base.dtype is not found.dtype:
         raise errors.mixed_dtypes(op, base, found)

@@ -212,6 +212,8 @@ def eye(
 
 def scalar_node(value: Any, op: str, like: Node | None) -> Node:
     """A 0-d node for a Python number (in the dtype it has next to ``like``), or an array's node."""
+    if like is not None and isinstance(value, np.generic):
+        value = value.item()  # a NumPy scalar is a number: np.float64 does not widen float32
     kind = type(value)
     if like is not None and kind in (float, int, bool):
         dtype = like.dtype

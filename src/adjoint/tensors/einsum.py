@@ -16,7 +16,9 @@ from adjoint.tensors.handle import node_of, wrap
 if TYPE_CHECKING:
     from adjoint.tensors.tensor import Tensor
 
-Labels = tuple[str, ...]  # a letter per axis; "...0", "...1" count the axes of an ellipsis backwards
+Labels = tuple[
+    str, ...
+]  # a letter per axis; "...0", "...1" count the axes of an ellipsis backwards
 Sizes = dict[str, int]
 
 
@@ -36,8 +38,9 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     operands are contracted in pairs, the smallest result first. Raises ArgumentError for an
     equation that cannot be read, ShapeError for sizes that differ, DTypeError for mixed dtypes.
     """
-    items = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
-    nodes = [node_of(x, "einsum") for x in items]
+    if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+        operands = tuple(operands[0])
+    nodes = [node_of(x, "einsum") for x in operands]
     for node in nodes[1:]:
         if node.dtype is not nodes[0].dtype:
             raise errors.mixed_dtypes("einsum", nodes[0], node)
@@ -64,9 +67,7 @@ def parse(equation: str, ranks: tuple[int, ...]) -> tuple[tuple[Labels, ...], La
     terms = left.split(",")
     if len(terms) != len(ranks):
         raise _unreadable(equation, f"it names {len(terms)} operands, {len(ranks)} were given")
-    operands = tuple(
-        _term(equation, term, rank) for term, rank in zip(terms, ranks, strict=True)
-    )
+    operands = tuple(_term(equation, term, rank) for term, rank in zip(terms, ranks, strict=True))
     every = [label for labels in operands for label in labels]
     dots = sorted({label for label in every if len(label) > 1}, key=_dot_order)
     if not arrow:

@@ -11,7 +11,7 @@ import numpy as np
 
 from adjoint.base import errors
 from adjoint.ir.node import Node, constant, state
-from adjoint.runtime.device import CPU, Device
+from adjoint.runtime.device import Device
 from adjoint.runtime.device import device as as_device
 from adjoint.tensors.handle import Handle, wrap
 
@@ -92,9 +92,7 @@ class Generator:
         return f"<Generator seed={self._seed} offset={self._offset}>"
 
 
-def philox4(
-    counter: tuple[int, int, int, int], key0: int, key1: int
-) -> tuple[int, int, int, int]:
+def philox4(counter: tuple[int, int, int, int], key0: int, key1: int) -> tuple[int, int, int, int]:
     """Four words of Philox4x32-10 in plain integers."""
     c0, c1, c2, c3 = counter
     for _ in range(10):

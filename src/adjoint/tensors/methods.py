@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from adjoint.tensors import arithmetic, indexing, movement, reduction
+from adjoint.tensors import arithmetic, indexing, movement, random, reduction
 from adjoint.tensors.handle import Handle
 
 if TYPE_CHECKING:
@@ -74,3 +74,8 @@ class Methods(Handle):
 
     # indexing
     nonzero = indexing.nonzero
+
+    # random
+    uniform_, normal_, exponential_ = random.uniform_, random.normal_, random.exponential_
+    bernoulli, bernoulli_, random_ = random.bernoulli, random.bernoulli_, random.random_
+    multinomial = random.multinomial

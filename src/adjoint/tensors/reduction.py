@@ -38,7 +38,7 @@ def sum(
     axis: Any = None, keepdims: bool = False,
 ) -> Tensor:  # fmt: skip
     """The sum along ``dim`` (all axes by default); bools and integers add up as int64."""
-    node = _summable(node_of(input, "sum"), dtype)
+    node = summable(node_of(input, "sum"), dtype)
     axes = as_axes("sum", pick(dim, axis), node.ndim)
     return wrap(kept(ops.reduce_sum(node, axes=axes), node.shape, axes, keepdim or keepdims))
 
@@ -113,7 +113,7 @@ def prod(
     axis: Any = None, keepdims: bool = False,
 ) -> Tensor:  # fmt: skip
     """The product along ``dim``, multiplied in pairs; bools and integers give int64."""
-    node = _summable(node_of(input, "prod"), dtype)
+    node = summable(node_of(input, "prod"), dtype)
     axes = as_axes("prod", pick(dim, axis), node.ndim)
     out = node
     for a in sorted(axes, reverse=True):
@@ -219,7 +219,7 @@ def cumsum(
     input: Handle, dim: int | None = None, *, axis: int | None = None, dtype: object = None
 ) -> Tensor:
     """Running sums along one axis."""
-    node = _summable(node_of(input, "cumsum"), dtype)
+    node = summable(node_of(input, "cumsum"), dtype)
     place = pick(dim, axis)
     if place is None:
         if node.ndim > 1:
@@ -234,7 +234,7 @@ def kept(node: Node, shape: Shape, axes: Shape, keepdim: bool) -> Node:
     return ops.reshape(node, shape=keep(shape, axes)) if keepdim else node
 
 
-def _summable(node: Node, dtype: object) -> Node:
+def summable(node: Node, dtype: object) -> Node:
     if dtype is not None:
         return to_dtype(node, as_dtype(dtype))
     small = node.dtype.kind in "bi" or (node.dtype.kind == "u" and node.dtype.bits < 64)
@@ -272,10 +272,10 @@ def _largest(op: str, node: Node, axes: Shape) -> Node:
 
 
 def _smallest(op: str, node: Node, axes: Shape) -> Node:
-    return _turned(_largest(op, _turned(node), axes))
+    return turned(_largest(op, turned(node), axes))
 
 
-def _turned(node: Node) -> Node:
+def turned(node: Node) -> Node:
     """A value whose order is reversed: -x for floats, ~x for integers and bools."""
     if node.dtype.kind == "f":
         return ops.neg(node)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from adjoint.base.dtype import bool_, int64
+from adjoint.base.dtype import DType, bool_, int64
 from adjoint.ir.node import Array, Node, Op, Params, Type
 from adjoint.ops.index import gather, scatter_add
 from adjoint.ops.movement import concat, narrow, reshape
@@ -31,11 +31,13 @@ def pointwise(
     kernel: Callable[..., Array],
     body: Callable[..., Sequence[Node]] | None = None,
     vjp: Callable[..., Sequence[Node | None]] | None = None,
+    result: DType | None = None,
 ) -> Region:
-    """A region of one result, element by element, of the type of its first argument."""
+    """A region of one result, element by element, of the type of its first argument (or of the
+    dtype ``result``)."""
 
     def infer(*args: Node, **static: Any) -> Type:
-        return Type(args[0].shape, args[0].dtype)
+        return Type(args[0].shape, result or args[0].dtype)
 
     def vmap(
         op: Op, size: int, batched: Sequence[bool], args: Sequence[Node], static: Params

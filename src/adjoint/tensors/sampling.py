@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from adjoint import ops
-from adjoint.base.dtype import DType, bool_, float32, float64, int64, uint32, uint64
+from adjoint.base.dtype import DType, float32, float64, int64, uint32, uint64
 from adjoint.base.shape import Shape, numel
-from adjoint.ir.node import Array, Node, Type
+from adjoint.ir.node import Array, Node, Type, constant
 from adjoint.ops.movement import narrow
 from adjoint.ops.rows import full
 from adjoint.tensors.arithmetic import to_dtype
@@ -75,6 +74,11 @@ def permutation(key: Node, count: int) -> Node:
     return ops.argsort(_long_words(key, (count,)), axis=0)
 
 
+def bernoulli(key: Node, p: Node) -> Node:
+    """True with probability ``p``: u < p, u having the digits of the dtype of p."""
+    return ops.lt(uniform(key, p.shape, p.dtype), p)
+
+
 def chosen(key: Node, weights: Node, count: int) -> Node:
     """``count`` categories per row of ``weights`` (rows, n) in float64, with replacement: where
     u * total falls in the running sums."""
@@ -101,8 +105,6 @@ def fold_in(key: Node, low: Node, high: Node) -> Node:
 
 
 def _xor(key: Node, words: tuple[int, int]) -> Node:
-    from adjoint.ir.node import constant
-
     mask = constant(np.array(words, np.uint32))
     return ops.bit_xor(key, mask if key.ndim == 1 else ops.broadcast(mask, shape=key.shape))
 
@@ -167,16 +169,11 @@ def _normal_body(words: Node, shape: Shape, dtype: DType) -> Sequence[Node]:
     first, second = (ops.reshape(narrow(words, 0, i, 1), shape=inner) for i in (0, 1))
     radius = ops.sqrt(ops.log(_positive(first, dtype)) * -2.0)
     if dtype is float64:
-        angle = uniform_of(second, dtype) * (2 * math.pi)
+        angle = _uniform(second, dtype=dtype) * (2 * math.pi)
     else:
         angle = ops.cast(_below(second, 24), dtype=float32) * (2 * math.pi * 2.0**-24)
     flat = ops.concat(radius * ops.cos(angle), radius * ops.sin(angle), axis=0)
     return [ops.reshape(narrow(flat, 0, 0, numel(shape)), shape=shape)]
-
-
-def uniform_of(words: Node, dtype: DType) -> Node:
-    """The uniform numbers that random ``words`` stand for."""
-    return _uniform(words, dtype=dtype)
 
 
 def _normal_kernel(words: Array, shape: Shape, dtype: DType) -> Array:
@@ -230,9 +227,10 @@ def _count(hits: Node, total: int | None) -> Node:
 
 def _chosen_kernel(sums: Array, u: Array) -> Array:
     out = np.empty(u.shape, np.int64)
-    for row, target, running in zip(out, u, sums, strict=True):
+    for i, running in enumerate(sums):
         last = np.searchsorted(running, running[-1], side="left")
-        row[:] = np.minimum(np.searchsorted(running, target * running[-1], side="right"), last)
+        passed = np.searchsorted(running, u[i] * running[-1], side="right")
+        out[i] = np.minimum(passed, last)
     return out
 
 
@@ -241,12 +239,3 @@ def _chosen_type(sums: Node, u: Node) -> Type:
 
 
 _chosen = region("chosen", _chosen_body, kernel=_chosen_kernel, infer=_chosen_type)
-
-
-def bernoulli(key: Node, p: Node) -> Node:
-    """True with probability ``p``: u < p, u having the digits of the dtype of p."""
-    return ops.lt(uniform(key, p.shape, p.dtype), p)
-
-
-def as_bool(node: Node) -> Any:
-    return node if node.dtype is bool_ else ops.cast(node, dtype=bool_)

@@ -2,6 +2,6 @@
 
 from adjoint.base.errors import GradcheckError
 from adjoint.testing.closeness import assert_close
-from adjoint.testing.gradcheck import gradcheck, gradgradcheck
+from adjoint.testing.derivatives import gradcheck, gradgradcheck
 
 __all__ = ["GradcheckError", "assert_close", "gradcheck", "gradgradcheck"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,44 +41,46 @@ def assert_close(
     """
     if (rtol is None) != (atol is None):
         raise errors.argument("assert_close", "give both rtol and atol, or neither")
-    _compare(actual, expected, "", (rtol, atol), equal_nan, check_dtype, msg)
+    _compare(actual, expected, "", _Rules(rtol, atol, equal_nan, check_dtype, msg))
 
 
-def _compare(
-    actual: Any, expected: Any, where: str, tolerance: tuple[float | None, float | None],
-    equal_nan: bool, check_dtype: bool, msg: str | None,
-) -> None:  # fmt: skip
+class _Rules(NamedTuple):
+    rtol: float | None
+    atol: float | None
+    equal_nan: bool
+    check_dtype: bool
+    msg: str | None
+
+
+def _compare(actual: Any, expected: Any, where: str, rules: _Rules) -> None:
     pairs: list[tuple[Any, Any, str]]
     if isinstance(expected, Mapping) and isinstance(actual, Mapping):
         if actual.keys() != expected.keys():
-            _fail(where, [f"keys differ: {sorted(actual)} and {sorted(expected)}"], msg)
+            _fail(where, [f"keys differ: {sorted(actual)} and {sorted(expected)}"], rules.msg)
         pairs = [(actual[k], expected[k], f"{where}[{k!r}]") for k in expected]
     elif _is_list(expected) and _is_list(actual):
         if len(actual) != len(expected):
-            _fail(where, [f"lengths differ: {len(actual)} and {len(expected)}"], msg)
+            _fail(where, [f"lengths differ: {len(actual)} and {len(expected)}"], rules.msg)
         both = zip(actual, expected, strict=True)
         pairs = [(a, e, f"{where}[{i}]") for i, (a, e) in enumerate(both)]
     else:
-        _compare_arrays(actual, expected, where, tolerance, equal_nan, check_dtype, msg)
+        _compare_arrays(actual, expected, where, rules)
         return
     for a, e, place in pairs:
-        _compare(a, e, place, tolerance, equal_nan, check_dtype, msg)
+        _compare(a, e, place, rules)
 
 
-def _compare_arrays(
-    actual: Any, expected: Any, where: str, tolerance: tuple[float | None, float | None],
-    equal_nan: bool, check_dtype: bool, msg: str | None,
-) -> None:  # fmt: skip
+def _compare_arrays(actual: Any, expected: Any, where: str, rules: _Rules) -> None:
     a, e = _array(actual), _array(expected)
     if a.shape != e.shape:
-        _fail(where, [f"shapes differ: {errors.dims(a.shape)} and {errors.dims(e.shape)}"], msg)
+        _fail(where, [f"shapes differ: {errors.dims(a.shape)} and {errors.dims(e.shape)}"], rules.msg)
     first, second = _dtype(a), _dtype(e)
     numbers = not hasattr(actual, "dtype") or not hasattr(expected, "dtype")
-    if check_dtype and first is not second and not numbers:
-        _fail(where, [f"dtypes differ: {first.name} and {second.name}"], msg)
+    if rules.check_dtype and first is not second and not numbers:
+        _fail(where, [f"dtypes differ: {first.name} and {second.name}"], rules.msg)
     defaults = [_TOLERANCES.get(d.name, (0.0, 0.0)) for d in (first, second)]
-    rtol = tolerance[0] if tolerance[0] is not None else max(d[0] for d in defaults)
-    atol = tolerance[1] if tolerance[1] is not None else max(d[1] for d in defaults)
+    rtol = rules.rtol if rules.rtol is not None else max(d[0] for d in defaults)
+    atol = rules.atol if rules.atol is not None else max(d[1] for d in defaults)
     if "f" not in (first.kind, second.kind) and rtol == atol == 0.0:
         close = np.asarray(a == e)
         difference = close.astype(np.float64) if first.kind == "b" else _distance(a, e)
@@ -88,10 +90,10 @@ def _compare_arrays(
         with np.errstate(invalid="ignore"):
             close = (difference <= atol + rtol * np.abs(other)) & np.isfinite(other)
         close |= wide == other
-        if equal_nan:
+        if rules.equal_nan:
             close |= np.isnan(wide) & np.isnan(other)
     if not close.all():
-        _fail(where, _describe(a, e, close, difference, rtol, atol), msg)
+        _fail(where, _describe(a, e, close, difference, rtol, atol), rules.msg)
 
 
 def _describe(

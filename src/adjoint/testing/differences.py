@@ -14,7 +14,7 @@ from adjoint.base.dtype import OF_NUMPY, float64
 from adjoint.ir.node import Array, Node, constant, grad_mode
 from adjoint.ops.rows import zeros_like
 from adjoint.ops.structure import variable
-from adjoint.transform.grad import vjp
+from adjoint.transform.grad import Pullback
 from adjoint.transform.jvp import jvp, linearize
 
 Nodes = Sequence[Node]
@@ -28,7 +28,6 @@ class Mismatch:
 
     input, element: the argument that was moved, or None for a random direction. output, at: the
     result that was read, or None for a random weighted sum of all. order: of the derivative.
-    arguments: how many inputs the first function had; those of higher orders are cotangents.
     """
 
     mode: str
@@ -39,21 +38,20 @@ class Mismatch:
     analytic: float
     numeric: float
     order: int = 1
-    arguments: int = 0
 
-    def lines(self) -> list[str]:
-        """The mismatch in words."""
+    def lines(self, names: Sequence[str]) -> list[str]:
+        """The mismatch in words; ``names`` of the inputs of the first function."""
         return [
-            f"worst element: {self._moved()}, {self._read()}",
+            f"worst element: {self._moved(names)}, {self._read()}",
             f"analytic {self.analytic!r}, numeric {self.numeric!r}",
         ]
 
-    def _moved(self) -> str:
+    def _moved(self, names: Sequence[str]) -> str:
         if self.input is None:
             return "inputs moved in a random direction"
-        if self.input < self.arguments:
-            return f"input {self.input}, element {self.element}"
-        return f"cotangent {self.input - self.arguments}, element {self.element}"
+        if self.input < len(names):
+            return f"{names[self.input]}, element {self.element}"
+        return f"cotangent {self.input - len(names)}, element {self.element}"
 
     def _read(self) -> str:
         if self.output is None:
@@ -132,7 +130,6 @@ def check(
     ``args`` are float64. Order k + 1 checks u, x -> J(x)^T u, the gradient function of order k.
     """
     random = np.random.default_rng(seed)
-    start = len(args)
     for level in range(1, order + 1):
         here = Comparison.at(function, args, random=random, **settings)
         if level == 1:
@@ -140,7 +137,7 @@ def check(
         for compare in _MODES[mode]:
             found = compare(here)
             if found is not None:
-                return replace(found, order=level, arguments=start if level > 1 else len(args))
+                return replace(found, order=level)
         cts = [constant(random.standard_normal(v.shape)) for v in here.floats(here.values)]
         function, args = gradient(here), (*args, *cts)
     return None
@@ -148,14 +145,12 @@ def check(
 
 def gradient(here: Comparison) -> Function:
     """The function (x, u) -> J(x)^T u, with zeros where nothing arrives."""
-    count, function, is_float = (
-        len(here.args), here.function, [is_float(v) for v in here.values],
-    )  # fmt: skip
+    count, floats = len(here.args), [is_float(v) for v in here.values]
 
     def pulled(*nodes: Node) -> Nodes:
         given = iter(nodes[count:])
-        _, pull = vjp(function, nodes[:count], [True] * count)
-        found = pull([next(given) if f else None for f in is_float])
+        pull = Pullback(here.function, nodes[:count], [True] * count)
+        found = pull([next(given) if f else None for f in floats])
         pairs = zip(found, nodes[:count], strict=True)
         return [zeros_like(x) if g is None else g for g, x in pairs]
 
@@ -167,7 +162,7 @@ def random_reverse(here: Comparison) -> Mismatch | None:
     arrays = [a.array() for a in here.args]
     directions = [here.random.standard_normal(a.shape) for a in arrays]
     weights = [here.random.standard_normal(v.shape) for v in here.floats(here.values)]
-    grads = _pulled(here, vjp(here.function, here.args, [True] * len(arrays))[1], weights)
+    grads = _pulled(here, _pullback(here), weights)
     steps, slopes = _slope(here, arrays, directions)
     analytic = sum(float(np.vdot(g, v)) for g, v in zip(grads, steps, strict=True))
     terms = [w * s for w, s in zip(weights, slopes, strict=True)]
@@ -194,7 +189,7 @@ def random_forward(here: Comparison) -> Mismatch | None:
 def elementwise_reverse(here: Comparison) -> Mismatch | None:
     """Every row of the Jacobian by reverse mode against every column by differences."""
     results = here.floats(here.values)
-    _, pull = vjp(here.function, here.args, [True] * len(here.args))
+    pull = _pullback(here)
     rows: list[list[Array]] = []
     for k, value in enumerate(results):
         for i in range(value.size):
@@ -249,7 +244,11 @@ def _check_connected(function: Function, args: Nodes) -> None:
         )
 
 
-def _pulled(here: Comparison, pull: Any, cts: Sequence[Array]) -> list[Array]:
+def _pullback(here: Comparison) -> Pullback:
+    return Pullback(here.function, here.args, [True] * len(here.args))
+
+
+def _pulled(here: Comparison, pull: Pullback, cts: Sequence[Array]) -> list[Array]:
     """The gradients as arrays; raises GradcheckError when one has another type than its input."""
     found = pull(here.with_cotangents(cts))
     grads: list[Array] = []

@@ -54,6 +54,7 @@ def gradcheck(
         results = flatten(function(*rebuild(tensors)))[0]
         return [_result(r) for r in results]
 
+    names = _names(arguments)
     nodes = [constant(leaves[i].node.array("gradcheck")) for i in moved]
     try:
         found = check(
@@ -62,8 +63,8 @@ def gradcheck(
         if found is not None:
             raise errors.gradcheck(
                 f"{found.mode} disagrees with finite differences at order {found.order}",
-                lines=found.lines(),
-                hint=f"allowed: {atol} + {rtol} * |numeric|; inputs count from 0, moved ones only",
+                lines=found.lines([names[i] for i in moved]),
+                hint=f"allowed: {atol:g} + {rtol:g} * |numeric|",
             )
     except errors.GradcheckError:
         if raise_exception:
@@ -102,6 +103,16 @@ def _moved(leaves: Sequence[Any]) -> list[int]:
                 hint="differences cancel most digits of a shorter float: convert with x.double()",
             )  # fmt: skip
     return moved
+
+
+def _names(arguments: Sequence[Any]) -> list[str]:
+    """``input 1`` for each leaf, or ``input 1 leaf 3`` inside a nest, counting from 0."""
+    names: list[str] = []
+    for i, tree in enumerate(arguments):
+        count = len(flatten(tree)[0])
+        alone = isinstance(tree, Handle)
+        names.extend(f"input {i}" if alone else f"input {i} leaf {j}" for j in range(count))
+    return names
 
 
 def _result(value: Any) -> Node:

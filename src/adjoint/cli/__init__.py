@@ -1,0 +1,1 @@
+"""Floor 9: the command ``adjoint``. Nothing here imports the engine before a command needs it."""

@@ -1,0 +1,289 @@
+"""The NumPy meaning of ``conv``: matrix products, with as little copying as the sizes allow.
+
+NumPy has no convolution of several channels. Each call takes one of four ways:
+
+- gather: copy the windows of the input into a matrix, then one product per image;
+- gather for wide kernels: the same with the places in the kernel as the long axis (in a weight
+  gradient the kernel is as large as the image, and the output is small);
+- scatter: one product per image, then add shifted pieces of it; moves less when there are more
+  input than output channels, or when the input is spread by zeros;
+- tap by tap: for depthwise kernels, where a product of matrices has nothing to share.
+
+Work goes through one buffer of a few megabytes, a few images at a time, so that it stays in the
+cache. Where the stride is 1, whole rows of the image are copied as one run, past the right edge
+of the output; what that computes too much is dropped by the strides of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Shape = tuple[int, ...]
+Pads = tuple[tuple[int, int], ...]
+
+BUFFER = 1 << 22  # bytes of windows or products made at a time
+WASTE = 1.5  # a row may be this many times longer than the part of it that is wanted
+NARROW = 64  # matrices with fewer columns than this are set side by side, image by image
+matmul: Callable[..., Any] = np.matmul  # named here, so that a test can count multiplications
+
+
+def correlate(
+    x: Array, w: Array, stride: Shape, padding: Pads, dilation: Shape, inner: Shape, groups: int
+) -> Array:
+    """out[n, o, p] = sum_{c, k} w[o, c, k] * xpad[n, c, p * stride + k * dilation] per group.
+
+    A cross-correlation: the kernel is not flipped. ``inner`` spreads the input with zeros.
+    16-bit floats are summed in float32.
+    """
+    dtype = x.dtype
+    if dtype.itemsize == 2 and dtype.kind not in "iu":
+        x, w = x.astype(np.float32), w.astype(np.float32)
+    sizes = tuple(
+        max(spread(n, i) + lo + hi, 0)
+        for n, i, (lo, hi) in zip(x.shape[2:], inner, padding, strict=True)
+    )
+    places = tuple(
+        max((n - (k - 1) * d - 1) // s + 1, 0)
+        for n, k, d, s in zip(sizes, w.shape[2:], dilation, stride, strict=True)
+    )
+    if 0 in (*x.shape, *w.shape, *places):
+        return np.zeros((x.shape[0], w.shape[0], *places), dtype)
+    taps = prod(w.shape[2:])
+    gathered = w.shape[1] * groups * taps * prod(places)
+    scattered = w.shape[0] * taps * prod(x.shape[2:])
+    if all(s == 1 for s in stride) and 2 * scattered <= gathered:
+        out = _scatter(x, w, padding, dilation, inner, groups, places)
+    else:
+        x = _prepare(x, padding, inner, sizes)
+        wide = taps > prod(places)
+        way = _gather_wide if wide else _tap_by_tap if w.shape[1] == 1 < groups else _gather
+        out = way(x, w, stride, dilation, groups, places)
+    return out.astype(dtype, copy=False)
+
+
+def spread(n: int, step: int) -> int:
+    """The extent of ``n`` elements ``step`` apart."""
+    return (n - 1) * step + 1 if n else 0
+
+
+def _prepare(x: Array, padding: Pads, inner: Shape, sizes: Shape) -> Array:
+    """``x`` with its spatial axes spread, padded and cropped to ``sizes``; rows contiguous."""
+    if all(i == 1 for i in inner) and all(p == (0, 0) for p in padding):
+        is_row_major = x.strides[-1] == x.itemsize
+        if x.ndim > 3:
+            is_row_major = is_row_major and x.strides[-2] == x.itemsize * x.shape[-1]
+        return x if is_row_major else np.ascontiguousarray(x)
+    out = np.zeros((*x.shape[:2], *sizes), x.dtype)
+    source: list[slice] = []
+    target: list[slice] = []
+    for n, i, size, (lo, _) in zip(x.shape[2:], inner, sizes, padding, strict=True):
+        first = (i - 1 - lo) // i if lo < 0 else 0  # the first element that is not cropped away
+        start = lo + first * i
+        count = max(min(n - first, (size - start + i - 1) // i), 0)
+        source.append(slice(first, first + count))
+        target.append(slice(start, start + (count - 1) * i + 1, i) if count else slice(0, 0))
+    out[(slice(None), slice(None), *target)] = x[(slice(None), slice(None), *source)]
+    return out
+
+
+def _windows(
+    x: Array, lead: tuple[int, ...], shape: Shape, step: Shape, run: Shape, pace: Shape
+) -> tuple[Array, int]:
+    """A view of ``x`` with axes ``lead``, then ``shape`` taken by ``step``, then ``run`` by
+    ``pace``. The last two axes of ``run`` become one where rows are copied whole; the length of
+    a row is returned with the view, else 0."""
+    spatial = x.strides[x.ndim - len(shape) :]
+    strides = [b * s for b, s in zip(spatial, step, strict=True)]
+    paces = [b * s for b, s in zip(spatial, pace, strict=True)]
+    pitch = x.shape[-1]
+    merged = len(run) > 1 and pace[-2:] == (1, 1) and pitch <= WASTE * run[-1]
+    if merged:
+        run = (*run[:-2], (run[-2] - 1) * pitch + run[-1])
+        paces = [*paces[:-2], x.itemsize]
+    sizes = tuple(x.shape[a] for a in lead)
+    view = as_strided(
+        x, (*sizes, *shape, *run), (*(x.strides[a] for a in lead), *strides, *paces),
+        writeable=False,
+    )  # fmt: skip
+    return view, pitch if merged else 0
+
+
+def _by_rows(flat: Array, lead: Shape, run: Shape, pitch: int) -> Array:
+    """``flat``, whose last axis holds runs, with the axes ``run`` again."""
+    if not pitch:
+        return flat.reshape(*lead, *run)
+    length = (run[-2] - 1) * pitch + run[-1]
+    rows = flat.reshape(*lead, *run[:-2], length)
+    step = flat.itemsize
+    return as_strided(rows, (*lead, *run), (*rows.strides[:-1], pitch * step, step))
+
+
+def _images(nbytes: int) -> int:
+    """How many images of ``nbytes`` of windows fit into the buffer."""
+    return max(BUFFER // max(nbytes, 1), 1)
+
+
+def _gather(
+    x: Array, w: Array, stride: Shape, dilation: Shape, groups: int, places: Shape
+) -> Array:
+    """Windows as columns: kernel (outs, channels * taps) @ windows (channels * taps, places)."""
+    n, outs, shape = x.shape[0], w.shape[0], w.shape[1:]
+    rows, size = prod(shape), outs // groups
+    x = x.reshape(n, groups, shape[0], *x.shape[2:])
+    windows, pitch = _windows(x, (0, 1, 2), shape[1:], dilation, places, stride)
+    columns = prod(windows.shape[2 + len(shape) :])
+    kernel = np.ascontiguousarray(w).reshape(groups, size, rows)
+    if rows == shape[0] and windows.flags.c_contiguous:  # 1 x 1: the image is the matrix
+        flat = matmul(kernel, windows.reshape(n, groups, rows, columns))
+        return _by_rows(flat, (n, outs), places, pitch)
+    step = min(_images(groups * rows * columns * x.itemsize), n)
+    side_by_side = columns < NARROW and step > 1
+    axis = 2 + len(shape) - 1 if side_by_side else 0
+    windows = np.moveaxis(windows, 0, axis)
+    buffer = np.empty((*windows.shape[:axis], step, *windows.shape[axis + 1 :]), x.dtype)
+    flat = np.empty((n, groups, size, columns), x.dtype)
+    for first in range(0, n, step):
+        count = min(step, n - first)
+        part = buffer if count == step else buffer[(slice(None),) * axis + (slice(count),)]
+        np.copyto(part, windows[(slice(None),) * axis + (slice(first, first + count),)])
+        target = flat[first : first + count]
+        if side_by_side:
+            found = matmul(kernel, part.reshape(groups, rows, count * columns))
+            target[...] = np.moveaxis(found.reshape(groups, size, count, columns), 2, 0)
+        else:
+            matmul(kernel, part.reshape(count, groups, rows, columns), out=target)
+    return _by_rows(flat, (n, outs), places, pitch)
+
+
+def _gather_wide(
+    x: Array, w: Array, stride: Shape, dilation: Shape, groups: int, places: Shape
+) -> Array:
+    """Windows as rows: windows (images * places, channels * taps) @ kernel (channels * taps, outs).
+
+    The sum is over the channels too, so they are taken a few at a time and added up.
+    """
+    n, outs, channels, run = x.shape[0], w.shape[0], w.shape[1], w.shape[2:]
+    size, rows = outs // groups, n * prod(places)
+    x = x.reshape(n, groups, channels, *x.shape[2:])
+    windows, pitch = _windows(x, (2, 1, 0), places, stride, run, dilation)
+    columns = prod(windows.shape[3 + len(places) :])
+    kernel = np.zeros((channels, groups, size, columns), x.dtype)
+    target = _by_rows(kernel, (channels, groups, size), run, pitch)
+    target[...] = np.moveaxis(w.reshape(groups, size, channels, *run), 2, 0)
+    step = min(_images(groups * rows * columns * x.itemsize), channels)
+    end_to_end = columns < 8 * NARROW and step > 1
+    axis = 2 + len(places) if end_to_end else 0
+    windows = np.moveaxis(windows, 0, axis)
+    buffer = np.empty((*windows.shape[:axis], step, *windows.shape[axis + 1 :]), x.dtype)
+    out = np.zeros((groups, rows, size), x.dtype)
+    for first in range(0, channels, step):
+        count = min(step, channels - first)
+        part = buffer if count == step else buffer[(slice(None),) * axis + (slice(count),)]
+        np.copyto(part, windows[(slice(None),) * axis + (slice(first, first + count),)])
+        piece = kernel[first : first + count]
+        if end_to_end:
+            long = np.moveaxis(piece, 0, 2).reshape(groups, size, count * columns)
+            out += matmul(part.reshape(groups, rows, count * columns), long.transpose(0, 2, 1))
+        else:
+            found = matmul(part.reshape(count, groups, rows, columns), piece.transpose(0, 1, 3, 2))
+            out += np.add.reduce(found, axis=0)
+    out = np.moveaxis(out.reshape(groups, n, *places, size), -1, 1)
+    return np.moveaxis(out.reshape(outs, n, *places), 1, 0)
+
+
+def _tap_by_tap(
+    x: Array, w: Array, stride: Shape, dilation: Shape, groups: int, places: Shape
+) -> Array:
+    """One input channel per group: add up shifted images, each times one number per output."""
+    n, size, taps = x.shape[0], w.shape[0] // groups, w.shape[2:]
+    x = x.reshape(n, groups, 1, *x.shape[2:])
+    windows, pitch = _windows(x, (0, 1, 2), taps, dilation, places, stride)
+    run = windows.shape[3 + len(taps) :]
+    kernel = w.reshape(groups, size, *taps, *(1,) * len(run))
+    out = np.zeros((n, groups, size, *run), x.dtype)
+    step = min(_images(groups * size * prod(run) * x.itemsize), n)
+    product = np.empty((step, *out.shape[1:]), x.dtype)
+    for first in range(0, n, step):
+        target = out[first : first + step]
+        part = product[: len(target)]
+        for tap in np.ndindex(*taps):
+            np.multiply(
+                windows[(slice(first, first + step), slice(None), slice(None), *tap)],
+                kernel[(slice(None), slice(None), *tap)], out=part,
+            )  # fmt: skip
+            target += part
+    return _by_rows(out, (n, w.shape[0]), places, pitch)
+
+
+def _scatter(
+    x: Array, w: Array, padding: Pads, dilation: Shape, inner: Shape, groups: int, places: Shape
+) -> Array:
+    """out[q * inner + lo - k * dilation] += w[k] x[q]: the zeros of spreading and padding are
+    never multiplied. The sum is built on a canvas that has room for every shift, then cut out."""
+    n, outs, channels, taps = x.shape[0], w.shape[0], w.shape[1], w.shape[2:]
+    sizes, count, size = x.shape[2:], prod(taps), outs // groups
+    reach = tuple((k - 1) * d for k, d in zip(taps, dilation, strict=True))
+    start = tuple(r - lo for r, (lo, _) in zip(reach, padding, strict=True))
+    before = tuple(max(-s, 0) for s in start)
+    canvas_sizes = tuple(
+        b + max(spread(m, i) + r, s + p)
+        for b, m, i, r, s, p in zip(before, sizes, inner, reach, start, places, strict=True)
+    )
+    canvas = np.zeros((n, outs, *canvas_sizes), x.dtype)
+    pitch = canvas_sizes[-1]
+    by_rows = len(sizes) > 1 and inner[-2:] == (1, 1) and pitch <= WASTE * sizes[-1]
+    x = x.reshape(n, groups, channels, *sizes)
+    if by_rows:  # every row as long as a row of the canvas, so that rows can be added as one run
+        rows = np.zeros((n, groups, channels, *sizes[:-1], pitch), x.dtype)
+        rows[..., : sizes[-1]] = x
+        length = (sizes[-2] - 1) * pitch + sizes[-1]
+        x = rows.reshape(n, groups, channels, *sizes[:-2], sizes[-2] * pitch)[..., :length]
+    columns = prod(x.shape[3:])
+    kernel = np.moveaxis(w.reshape(groups, size, channels, count), 3, 1)
+    kernel = np.ascontiguousarray(kernel).reshape(groups, count * size, channels)
+    step = min(_images(groups * count * size * columns * x.itemsize), n)
+    for first in range(0, n, step):
+        part = x[first : first + step]
+        product = _products(kernel, part.reshape(len(part), groups, channels, columns))
+        product = product.reshape(len(part), groups, count, size, *x.shape[3:])
+        target = canvas[first : first + step].reshape(len(part), groups, size, *canvas_sizes)
+        _add_shifted(target, product, taps, dilation, inner, before, by_rows)
+    cut = (slice(b + s, b + s + p) for b, s, p in zip(before, start, places, strict=True))
+    return canvas[(slice(None), slice(None), *cut)]
+
+
+def _products(kernel: Array, x: Array) -> Array:
+    """kernel @ x per image; narrow images are set side by side."""
+    n, groups, channels, columns = x.shape
+    if columns >= NARROW or n == 1:
+        return matmul(kernel, x)
+    side_by_side = np.ascontiguousarray(np.moveaxis(x, 0, 2)).reshape(groups, channels, n * columns)
+    found = matmul(kernel, side_by_side)
+    return np.moveaxis(found.reshape(groups, -1, n, columns), 2, 0)
+
+
+def _add_shifted(
+    canvas: Array, product: Array, taps: Shape, dilation: Shape, inner: Shape, before: Shape,
+    by_rows: bool,
+) -> None:  # fmt: skip
+    """canvas[..., before + (taps - 1 - k) * dilation + q * inner] += product[..., k, q]."""
+    pitch, sizes = canvas.shape[-1], product.shape[4:]
+    if by_rows:
+        canvas = canvas.reshape(*canvas.shape[:-2], canvas.shape[-2] * pitch)
+    for number, tap in enumerate(np.ndindex(*taps)):
+        first = [
+            b + (k - 1 - t) * d for b, k, t, d in zip(before, taps, tap, dilation, strict=True)
+        ]
+        if by_rows:
+            first = [*first[:-2], first[-2] * pitch + first[-1]]
+        window = tuple(
+            slice(f, f + spread(m, i), i) for f, m, i in zip(first, sizes, inner, strict=False)
+        )
+        target = canvas[(slice(None), slice(None), slice(None), *window)]
+        target += product[:, :, number]
