@@ -19,9 +19,21 @@ from adjoint.tensors.arithmetic import (
 )  # fmt: skip
 from adjoint.tensors import autograd
 from adjoint.tensors.control import scan
+from adjoint.tensors.contraction import (
+    addmm, addmv, addr, baddbmm, bilinear, bmm, chain_matmul, cross, dot, inner, kron, matmul, mm,
+    multi_dot, mv, outer, tensordot, trace, vecdot,
+)  # fmt: skip
 from adjoint.tensors.creation import (
     arange, as_tensor, empty, empty_like, eye, from_dlpack, from_numpy, full, full_like, linspace,
     logspace, ones, ones_like, tensor, zeros, zeros_like,
+)  # fmt: skip
+from adjoint.tensors.einsum import einsum
+from adjoint.tensors.elementwise import (
+    abs, absolute, acos, acosh, addcdiv, addcmul, arccos, arccosh, arcsin, arcsinh, arctan,
+    arctan2, arctanh, asin, asinh, atan, atan2, atanh, ceil, clamp, clamp_max, clamp_min, clip,
+    copysign, cos, cosh, deg2rad, exp, exp2, expm1, fix, floor, frac, heaviside, hypot, lerp, log,
+    log1p, log2, log10, logaddexp, nan_to_num, nextafter, rad2deg, reciprocal, round, rsqrt, sgn,
+    sign, sin, sinh, sqrt, tan, tanh, trunc,
 )  # fmt: skip
 from adjoint.tensors.generator import (
     Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
@@ -29,6 +41,9 @@ from adjoint.tensors.generator import (
 from adjoint.tensors.indexing import nonzero
 from adjoint.tensors.legacy import (
     BoolTensor, ByteTensor, DoubleTensor, FloatTensor, HalfTensor, IntTensor, LongTensor,
+)  # fmt: skip
+from adjoint.tensors.linalg import (
+    cholesky, cholesky_inverse, cholesky_solve, det, inv, logdet, matrix_power, pinv, slogdet,
 )  # fmt: skip
 from adjoint.tensors.modes import (
     enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled,
@@ -39,6 +54,12 @@ from adjoint.tensors.movement import (
     repeat_interleave, reshape, roll, select, split, squeeze, stack, t, tile, transpose, tril,
     triu, unbind, unflatten, unsqueeze, vstack,
 )  # fmt: skip
+from adjoint.tensors.norms import cdist, dist, norm
+from adjoint.tensors.powers import float_power, pow, square
+from adjoint.tensors.predicates import (
+    allclose, can_cast, equal, is_floating_point, is_tensor, isclose, isfinite, isinf, isnan,
+    isneginf, isposinf, numel, result_type, signbit,
+)  # fmt: skip
 from adjoint.tensors.random import (
     bernoulli, exponential, multinomial, normal, poisson, rand, rand_like, randint, randint_like,
     randn, randn_like, randperm, uniform,
@@ -46,6 +67,25 @@ from adjoint.tensors.random import (
 from adjoint.tensors.reduction import (
     all, amax, amin, any, argmax, argmin, count_nonzero, cumsum, max, mean, min, prod, std,
     std_mean, sum, var, var_mean,
+)  # fmt: skip
+from adjoint.tensors.special import (
+    digamma, erf, erfc, erfinv, expit, lgamma, logit, sigmoid, xlogy,
+)  # fmt: skip
+from adjoint.tensors.scans import cummax, cummin, cumprod, diff, logcumsumexp
+from adjoint.tensors.scatter import (
+    embedding, gather, index_add, index_copy, index_fill, index_put, index_select, masked_fill,
+    masked_scatter, masked_select, one_hot, put, scatter, scatter_add, scatter_reduce, take,
+    take_along_dim,
+)  # fmt: skip
+from adjoint.tensors.segments import (
+    segment_max, segment_mean, segment_min, segment_softmax, segment_sum,
+)  # fmt: skip
+from adjoint.tensors.sets import (
+    argwhere, bincount, bucketize, flatnonzero, histc, isin, searchsorted, unique,
+    unique_consecutive,
+)  # fmt: skip
+from adjoint.tensors.sorting import (
+    argsort, kthvalue, median, mode, msort, nanmedian, nanquantile, quantile, sort, topk,
 )  # fmt: skip
 from adjoint.tensors.tensor import Tensor
 from adjoint.tensors.transforms import (
@@ -65,6 +105,8 @@ Size = tuple
 concat = concatenate = cat
 swapaxes = transpose
 moveaxis = movedim
+ger, vdot = outer, dot
+inverse, pinverse = inv, pinv
 subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
 newaxis = None
 

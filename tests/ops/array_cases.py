@@ -13,7 +13,17 @@ import torch
 from adjoint import ops
 from adjoint.base.dtype import float64, int16, int64, uint8, uint32
 from tests.ops.op_cases import (
-    FLOATS, INTEGERS, NUMBERS, Array, Case, Input, Shape, below, coarse, plain, spaced,
+    FLOATS,
+    INTEGERS,
+    NUMBERS,
+    Array,
+    Case,
+    Input,
+    Shape,
+    below,
+    coarse,
+    plain,
+    spaced,
 )  # fmt: skip
 
 
@@ -138,7 +148,9 @@ def pads() -> Iterator[Case]:
             ]
             out = np.full(sizes, x.dtype.type(0) if x.dtype != object else 0, x.dtype)
             for index in np.ndindex(*x.shape):
-                out[tuple(b + i * (k + 1) for i, b, k in zip(index, low, interior, strict=True))] = x[index]
+                out[
+                    tuple(b + i * (k + 1) for i, b, k in zip(index, low, interior, strict=True))
+                ] = x[index]
             return out  # fmt: skip
 
         params = {"low": low, "high": high, "interior": interior}
@@ -158,7 +170,7 @@ def concatenations() -> Iterator[Case]:
             slabs = [slab for x in xs for slab in np.moveaxis(x, axis, 0)]
             if not slabs:
                 return xs[0]
-            return np.moveaxis(np.stack(slabs), 0, axis)
+            return np.moveaxis(np.array(slabs, xs[0].dtype), 0, axis)
 
         yield Case(
             "concat", f"{shapes} on {axis}", tuple(Input(s) for s in shapes),
@@ -278,7 +290,14 @@ def total(values: Sequence[Any]) -> Any:
 
 
 def scans() -> Iterator[Case]:
-    for shape, axis in [((4,), 0), ((0,), 0), ((2, 3), 0), ((2, 3), 1), ((2, 0, 2), 0), ((1, 5), 1)]:
+    for shape, axis in [
+        ((4,), 0),
+        ((0,), 0),
+        ((2, 3), 0),
+        ((2, 3), 1),
+        ((2, 0, 2), 0),
+        ((1, 5), 1),
+    ]:
         yield Case(
             "cumsum", f"{shape} on {axis}", (Input(shape),),
             run=lambda x, axis=axis: ops.cumsum(x, axis=axis),
@@ -288,8 +307,8 @@ def scans() -> Iterator[Case]:
         yield Case(
             "argsort", f"{shape} on {axis}", (Input(shape, coarse),),
             run=lambda x, axis=axis: ops.argsort(x, axis=axis),
-            meaning=lambda x, axis=axis: _along(x, axis, _order), result=int64,
-            twin=lambda x, axis=axis: torch.argsort(x, axis, stable=True),
+            meaning=lambda x, axis=axis: _along(x, axis, _order), result=int64, smooth=False,
+            twin=lambda x, axis=axis: torch.argsort(x, dim=axis, stable=True),
         )  # fmt: skip
     yield Case(
         "argsort", "NaN last", (Input((9,), with_nan),), dtypes=FLOATS,
@@ -413,7 +432,13 @@ def sources() -> Iterator[Case]:
                 run=lambda size=size, dtype=dtype: ops.iota(size=size, dtype=dtype),
                 meaning=lambda size=size: np.array(list(range(size)), object), smooth=False,
             )  # fmt: skip
-    for keys, shape in [((2,), ()), ((2,), (5,)), ((2,), (0, 3)), ((3, 2), (2, 3)), ((2, 0, 2), (4,))]:
+    for keys, shape in [
+        ((2,), ()),
+        ((2,), (5,)),
+        ((2,), (0, 3)),
+        ((3, 2), (2, 3)),
+        ((2, 0, 2), (4,)),
+    ]:
         yield Case(
             "random_bits", f"{keys} {shape}", (Input(keys, plain, uint32),), result=uint32,
             run=lambda key, shape=shape: ops.random_bits(key, shape=shape), dtypes=(float64,),
@@ -438,5 +463,3 @@ def philox(counter: Sequence[int], key: Sequence[int]) -> list[int]:
         c = [(b >> 32) ^ c[1] ^ k[0], b % 2**32, (a >> 32) ^ c[3] ^ k[1], a % 2**32]
         k = [(k[0] + 0x9E3779B9) % 2**32, (k[1] + 0xBB67AE85) % 2**32]
     return c
-
-

@@ -155,7 +155,7 @@ def layouts(array: Array) -> dict[str, Array]:
     """Equal arrays that lie differently in memory."""
     flipped = np.flip(np.flip(array).copy()) if array.ndim else array
     spread = np.zeros(tuple(2 * n for n in array.shape), array.dtype)
-    every_second = spread[(slice(None, None, 2),) * array.ndim]
+    every_second = spread[(..., *[slice(None, None, 2)] * array.ndim)]
     every_second[...] = array
     return {
         "contiguous": array,

@@ -84,7 +84,11 @@ def test_a_hessian_product_of_a_million_parameters_costs_few_gradients() -> None
 
     def cost(work: Callable[[], Any]) -> int:
         counted.clear()
-        state.watch = lambda node: (counted.append(node.value.size if node.value is not None else 0), largest.append(counted[-1]))[0]  # type: ignore[assignment]  # fmt: skip
+        def see(node: Any, *_: object) -> None:
+            counted.append(0 if node.value is None else node.value.size)
+            largest.append(counted[-1])
+
+        state.watch = see
         try:
             work()
         finally:

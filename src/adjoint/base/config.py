@@ -16,10 +16,13 @@ class Flags:
     its row promises, and verify every graph that is built. On in the tests.
     ``cache`` (``ADJOINT_CACHE``): the folder for downloads; by default where the system keeps
     such files.
+    ``threads`` (``ADJOINT_NUM_THREADS``): how many threads share the work of one kernel; by
+    default the number of cores this process may use.
     """
 
     verify: bool = False
     cache: Path = Path()
+    threads: int = 1
 
 
 def _cache_folder() -> Path:
@@ -33,4 +36,17 @@ def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "adjoint"
 
 
-FLAGS = Flags(verify=os.environ.get("ADJOINT_VERIFY", "0") == "1", cache=_cache_folder())
+def _threads() -> int:
+    chosen = os.environ.get("ADJOINT_NUM_THREADS", "")
+    if chosen.isdigit() and int(chosen) > 0:
+        return int(chosen)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+FLAGS = Flags(
+    verify=os.environ.get("ADJOINT_VERIFY", "0") == "1",
+    cache=_cache_folder(),
+    threads=_threads(),
+)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import linecache
-import os
-import sys
 from collections.abc import Iterable, Sequence
-from types import FrameType
 
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+from adjoint.base.callsite import site, source, user_frame
+
 Shape = tuple[int, ...]
 
 
@@ -59,61 +56,26 @@ class RecordingError(AdjointError):
     """A value was asked for while the program is only being recorded."""
 
 
+class NonFiniteError(AdjointError, ArithmeticError):
+    """Under ``detect_anomaly``: an op made an infinity or a NaN from finite numbers."""
+
+
 class MissingExtraError(AdjointError, ImportError):
     """An optional library is not installed."""
-
-
-def user_frame() -> FrameType | None:
-    """The innermost frame outside this package: where the user made the call."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
-        frame = frame.f_back
-    return frame
-
-
-def site(frame: FrameType | None = None) -> str:
-    """``at model.py:41 in Head.__call__`` for the user's frame, or an empty string."""
-    frame = frame or user_frame()
-    if frame is None:
-        return ""
-    code = frame.f_code
-    where = "" if code.co_qualname == "<module>" else f" in {code.co_qualname}"
-    return f"at {_short(code.co_filename)}:{frame.f_lineno}{where}"
 
 
 def build(
     kind: type[AdjointError], headline: str, *, hint: str = "", lines: Iterable[str] = ()
 ) -> AdjointError:
-    """An error of class ``kind``: headline, detail lines, the user's line with a caret, hint."""
+    """An error of class ``kind``: headline, detail lines, the user's line with a caret, hint (of
+    several lines, if need be)."""
     parts = [headline, *(f"    {line}" for line in lines)]
-    last = [f"    {hint}"] if hint else []
+    last = [f"    {line}" for line in hint.split("\n")] if hint else []
     frame = user_frame()
-    where = [] if frame is None else [f"    {site(frame)}", *_source(frame)]
+    where = [] if frame is None else [f"    {site(frame)}", *source(frame)]
     made = kind("\n".join([*parts, *where, *last]))
     made.brief = "\n".join([*parts, *last])
     return made
-
-
-def _short(path: str) -> str:
-    relative = os.path.relpath(path) if os.path.isabs(path) else path
-    return path if relative.startswith("..") else relative
-
-
-def _source(frame: FrameType) -> list[str]:
-    """The user's source line and a caret line under the sub-expression that called us."""
-    text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).rstrip("\n")
-    if not text.strip():
-        return []
-    indent = len(text) - len(text.lstrip())
-    lines = [f"        {text.strip()}"]
-    positions = list(frame.f_code.co_positions())
-    index = frame.f_lasti // 2
-    if 0 <= index < len(positions):
-        first, last, start, end = positions[index]
-        if first == last == frame.f_lineno and start is not None and end is not None:
-            if start >= indent and end - start < len(text.strip()):
-                lines.append("        " + " " * (start - indent) + "^" * (end - start))
-    return lines
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -128,25 +90,33 @@ def describe(value: object) -> str:
     if dtype is None or shape is None:
         return type(value).__name__
     name = getattr(dtype, "name", str(dtype))
-    return f"{name}[{', '.join(str(s) for s in shape)}]"
+    return f"{name}[{dims(shape)[1:-1].rstrip(',')}]"
 
 
 def dims(shape: Sequence[int]) -> str:
-    return "(" + ", ".join(str(s) for s in shape) + ("," if len(shape) == 1 else "") + ")"
+    """``(2, 3)``; what does not fit a line is left out."""
+    sizes = [_number(s) for s in shape]
+    if len(sizes) > 12:
+        sizes[8:-2] = ["..."]
+    return "(" + ", ".join(sizes) + ("," if len(sizes) == 1 else "") + ")"
 
 
 # --- dtypes -----------------------------------------------------------------------------------
 
 
 def unknown_dtype(spec: object, known: Sequence[str]) -> AdjointError:
-    hint = nearest(str(spec), known) or "known dtypes: " + ", ".join(known)
-    return build(DTypeError, f"dtype: {spec!r} is not a dtype Adjoint has", hint=hint)
+    name = spec.__name__ if isinstance(spec, type) else _clip(spec)
+    hint = nearest(str(spec), known) or (
+        "there are bool, int8 to int64, uint8 to uint64, float16, bfloat16, float32 and float64"
+    )
+    return build(DTypeError, f"dtype: {name} is not a dtype Adjoint has", hint=hint)
 
 
-def no_promotion(a: object, b: object) -> AdjointError:
+def no_promotion(a: object, b: object, op: str = "promotion") -> AdjointError:
+    names = " and ".join(str(getattr(d, "name", d)) for d in (a, b))
     return build(
         DTypeError,
-        f"promotion: {a} and {b} have no common integer type",
+        f"{op}: {names} have no common integer dtype",
         hint="convert one of them first: x.to(adjoint.int64)",
     )
 
@@ -166,10 +136,54 @@ def mixed_dtypes(op: str, *operands: object) -> AdjointError:
 
 
 def not_a_tensor(op: str, value: object, *, hint: str = "") -> AdjointError:
+    if value is None:
+        what, advice = "None as a tensor", "check where it was set: a function without a return gives None"
+    else:
+        kind = type(value).__name__
+        what = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} as a tensor: {_clip(value)}"
+        advice = hint or "make a tensor first: adjoint.tensor(value)"
+    return build(DTypeError, f"{op}: cannot use {what}", hint=advice)
+
+
+def not_a_number(op: str, value: object, path: str) -> AdjointError:
+    kind = type(value).__name__
+    what = f"the element {path}" if path else "the value"
+    return build(
+        DTypeError, f"{op}: {what} is a {kind}, not a number: {_clip(value)}", hint=_numeric(kind)
+    )
+
+
+def not_an_array_of_numbers(op: str, array: object, dtype: str) -> AdjointError:
     return build(
         DTypeError,
-        f"{op}: cannot use a {type(value).__name__} as a tensor: {_clip(value)}",
-        hint=hint or "make a tensor first: adjoint.tensor(value)",
+        f"{op}: an array of dtype {dtype} does not hold numbers that tensors have: {_clip(array)}",
+        hint=_numeric(dtype),
+    )
+
+
+def _numeric(kind: str) -> str:
+    if kind.startswith(("str", "<U", ">U", "bytes", "|S")):
+        return "number the classes first: {name: i for i, name in enumerate(sorted(set(names)))}"
+    if kind == "NoneType":
+        return "replace it by a number first, float('nan') say"
+    if kind.startswith("complex"):
+        return "there are no complex dtypes: keep x.real and x.imag as two tensors"
+    return "tensors hold numbers and bools: convert what is neither, or leave it out"
+
+
+def does_not_fit(op: str, value: int, dtype: str, bits: int, kind: str) -> AdjointError:
+    low = -(2 ** (bits - 1)) if kind == "i" else 0
+    high = 2 ** (bits - 1) - 1 if kind == "i" else 2**bits - 1
+    hint = "convert the tensor to a wider dtype first: x.to(adjoint.int64), say"
+    if kind == "f":
+        return build(ArgumentError, f"{op}: {_number(value)} does not fit into {dtype}", hint=hint)
+    if bits == 64:
+        hint = "for larger numbers use floats: float(value)"
+        return build(ArgumentError, f"{op}: {_number(value)} does not fit into {dtype}", hint=hint)
+    return build(
+        ArgumentError,
+        f"{op}: {_number(value)} does not fit into {dtype}, which holds {low} to {high}",
+        hint=hint,
     )
 
 
@@ -187,6 +201,13 @@ def broadcast(op: str, *shapes: Shape) -> AdjointError:
     return build(
         ShapeError, f"{op}: shapes do not broadcast: {shown}{_clash(shapes)}", hint=_align(shapes)
     )
+
+
+def expand(old: Shape, new: Shape) -> AdjointError:
+    hint = "a size of 1 can be repeated, other sizes must stay (-1 keeps them)"
+    if len(new) < len(old):
+        hint = f"name all {len(old)} axes; new ones come first"
+    return build(ShapeError, f"expand: cannot repeat {dims(old)} to {dims(new)}", hint=hint)
 
 
 def inner_sizes(op: str, a: object, b: object) -> AdjointError:
@@ -210,11 +231,17 @@ def reshape(old: Shape, new: Sequence[int], count: int) -> AdjointError:
     wanted = 1
     for size in new:
         wanted *= size if size != -1 else 1
-    hint = f"the sizes must multiply to {count}"
-    if -1 not in new:
-        hint += f", these multiply to {wanted}; one size may be -1 to be worked out"
-    elif wanted:
-        hint += f"; without the -1 these multiply to {wanted}, which does not divide it"
+    if any(size < -1 for size in new):
+        hint = "a size is positive, 0, or once -1 to be worked out"
+    elif list(new).count(-1) > 1:
+        hint = "only one size may be -1, the others have to be given"
+    elif -1 in new:
+        hint = f"the sizes that are given multiply to {wanted}, which does not divide {count}"
+    else:
+        hint = (
+            f"the sizes must multiply to {count}, these multiply to {wanted}; "
+            "one size may be -1 to be worked out"
+        )
     return build(ShapeError, f"reshape: cannot make {dims(old)} into {dims(new)}", hint=hint)
 
 
@@ -227,43 +254,86 @@ def bad_size(op: str, value: object) -> AdjointError:
 
 
 def negative_size(op: str, sizes: Sequence[int]) -> AdjointError:
-    return build(ShapeError, f"{op}: a size cannot be negative: {dims(sizes)}")
+    return build(
+        ShapeError,
+        f"{op}: a size cannot be negative: {dims(sizes)}",
+        hint="check how it was computed; only reshape and expand know a size of -1",
+    )
 
 
 def too_large(op: str, sizes: Sequence[int], nbytes: int) -> AdjointError:
+    power = min((nbytes.bit_length() - 1) // 10, 6)
+    amount = _number(nbytes >> 10 * power)
+    unit = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")[power]
     return build(
         ShapeError,
-        f"{op}: {dims(sizes)} needs {nbytes / 2**30:.3g} GiB, more than can be allocated",
+        f"{op}: {dims(sizes)} needs {amount} {unit}, more than can be allocated",
         hint="check the sizes; device='meta' builds shapes without memory",
     )
 
 
-def axis(op: str, value: object, ndim: int) -> AdjointError:
+def out_of_memory(op: str, what: str) -> AdjointError:
+    return build(
+        ShapeError,
+        f"{op}: not enough memory: {what}",
+        hint="check the shapes for an unwanted broadcast, or work in smaller batches",
+    )
+
+
+def axis(op: str, value: object, ndim: int, of: str = "a tensor") -> AdjointError:
     if not isinstance(value, int):
         return build(
-            DTypeError, f"{op}: an axis must be an integer, got {_clip(value)}", hint="dim=0, say"
+            DTypeError,
+            f"{op}: an axis must be an integer, got {value}",
+            hint="dim=0 is the first axis, dim=-1 the last",
         )
-    span = f"{-ndim} to {ndim - 1}" if ndim else "none: the tensor is 0-d"
+    have = f"{ndim} axis" if ndim == 1 else f"{ndim} axes"
+    span = f"0 to {ndim - 1}, or {-ndim} to -1 counted from the end" if ndim else "none"
+    if ndim == 1:
+        span = "0, or -1 counted from the end"
     return build(
         IndexingError,
-        f"{op}: axis {value} is out of range for {ndim} dimensions",
-        hint=f"allowed: {span}",
+        f"{op}: axis {value} is out of range for {of} with {have}",
+        hint=f"allowed: {span}" if ndim else "a 0-d tensor is a single number, without axes",
     )
 
 
 def repeated_axis(op: str, axes: Sequence[int]) -> AdjointError:
-    return build(IndexingError, f"{op}: an axis is named twice: {dims(axes)}")
+    return build(
+        IndexingError,
+        f"{op}: an axis is named twice: {dims(axes)}",
+        hint="name each axis once; -1 and the last axis are the same",
+    )
 
 
 # --- values, indexing, arguments --------------------------------------------------------------
 
 
-def index(what: str, *, hint: str = "", kind: type[AdjointError] = IndexingError) -> AdjointError:
-    return build(kind, f"indexing: {what}", hint=hint)
+def index(
+    what: str, *, hint: str = "", kind: type[AdjointError] = IndexingError, op: str = "indexing"
+) -> AdjointError:
+    return build(kind, f"{op}: {what}", hint=hint)
+
+
+def out_of_range(op: str, value: int, axis: int, size: int, of: object = None) -> AdjointError:
+    shown = "" if of is None else f": {describe(of)}"
+    return build(
+        IndexingError,
+        f"{op}: index {_number(value)} is out of range for axis {axis} of size {size}{shown}",
+        hint=f"allowed: {-size} to {size - 1}" if size else "the axis is empty",
+    )
 
 
 def argument(op: str, what: str, *, hint: str = "") -> AdjointError:
     return build(ArgumentError, f"{op}: {what}", hint=hint)
+
+
+def linear_algebra(op: str, what: str) -> AdjointError:
+    return build(
+        ArgumentError,
+        f"{op}: {what}",
+        hint="check the input (isfinite, matrix_rank), or add a small multiple of the identity",
+    )
 
 
 def unknown_name(op: str, name: str, known: Iterable[str]) -> AdjointError:
@@ -284,7 +354,7 @@ def not_scalar(op: str, value: object) -> AdjointError:
     return build(
         ShapeError,
         f"{op}: only a tensor with one element has a Python value, got {describe(value)}",
-        hint="reduce it first (.mean(), .sum()), or use .tolist()",
+        hint="reduce it first (.mean(), .sum()), pick one (x[0]), or use .tolist()",
     )
 
 
@@ -292,14 +362,15 @@ def ambiguous_truth(value: object) -> AdjointError:
     return build(
         ShapeError,
         f"bool: the truth of a tensor with more than one element is ambiguous: {describe(value)}",
-        hint="use .any() or .all(), or adjoint.where(condition, a, b)",
+        hint="say which is meant, .any() or .all(); adjoint.where(cond, a, b) chooses per element",
     )
 
 
 def missing_extra(package: str, extra: str, why: str) -> AdjointError:
     return build(
         MissingExtraError,
-        f"{why} needs the package {package!r}: pip install 'adjoint[{extra}]'",
+        f"{why}: the package {package!r} is not installed",
+        hint=f"pip install 'adjoint[{extra}]'",
     )
 
 
@@ -312,6 +383,25 @@ def grad(what: str, *, hint: str = "") -> AdjointError:
 
 def gradcheck(what: str, *, lines: Iterable[str] = (), hint: str = "") -> AdjointError:
     return build(GradcheckError, f"gradcheck: {what}", lines=lines, hint=hint)
+
+
+def nonfinite(name: str, value: object, what: str, inputs: Sequence[str]) -> AdjointError:
+    """``log: made -inf in 1 of 4 elements``, with the ranges of what went in."""
+    return build(
+        NonFiniteError, f"{name}: made {what}: {describe(value)}", lines=inputs,
+        hint="keep the input in range: clamp it, add a small eps, or lower the learning rate",
+    )  # fmt: skip
+
+
+def in_gradient_of(node: object, problem: NonFiniteError) -> AdjointError:
+    """The same error, saying which forward op was being differentiated."""
+    op, born = getattr(node, "op", None), getattr(node, "site", None)
+    name = getattr(node, "params", {}).get("region", getattr(op, "name", "leaf"))
+    if "in the gradient of" in problem.message:
+        return problem
+    lines = problem.message.split("\n")
+    lines.insert(1, f"    in the gradient of {name}" + (f", computed {born}" if born else ""))
+    return NonFiniteError("\n".join(lines))
 
 
 def no_graph(value: object) -> AdjointError:
@@ -333,7 +423,7 @@ def seed_needed(value: object) -> AdjointError:
 def released(op: str) -> AdjointError:
     return build(
         GradError,
-        f"backward: the graph was already used and released (at '{op}')",
+        f"backward: the graph was already used, and released (first missing: the inputs of '{op}')",
         hint="call backward(retain_graph=True) the first time, or compute the loss again",
     )
 
@@ -346,14 +436,25 @@ def inplace_leaf(op: str, value: object) -> AdjointError:
     )
 
 
-def abstract_value(op: str, value: object, born: str | None) -> AdjointError:
-    lines = [f"the tensor was made {born}"] if born else []
+def abstract_value(
+    op: str, value: object, born: str | None, sources: Sequence[str] = ()
+) -> AdjointError:
+    """``sources``: the inputs of the recording that ``value`` depends on."""
+    by = sources[0].rpartition(" of ")[2] if sources else "a transform"
+    lines = [f"it was made {born}"] if born else []
+    lines += [f"it depends on {', '.join(sources)}"] if sources else []
+    if op == "bool":
+        first = "choose by value with adjoint.where(condition, a, b)"
+    elif op in ("numpy", "dlpack"):
+        first = "use Adjoint's functions here instead of NumPy's"
+    else:
+        first = "keep computing with the tensor instead of a Python number"
     return build(
         RecordingError,
-        f"{op}: {describe(value)} has no value while the program is only being recorded",
+        f"{op}: {describe(value)} has no value: {by} is only recording the function",
         lines=lines,
-        hint="use adjoint.where for a choice, pass the number in as an argument, "
-        "or take this line out of the transformed function",
+        hint=f"{first},\nor pass what decides as a Python value, not as a tensor,\n"
+        "or do this step outside of the function",
     )
 
 
@@ -368,15 +469,30 @@ def meta_value(op: str, value: object) -> AdjointError:
 def leaked(op: str, value: object, born: str | None) -> AdjointError:
     return build(
         RecordingError,
-        f"{op}: {describe(value)} was left over from a recording that has ended",
-        lines=[f"it was made {born}"] if born else [],
+        f"{op}: {describe(value)} has no value: it was left over from a recording that has ended",
+        lines=[f"it was made {born}" if born.startswith("at ") else f"it is {born}"]
+        if born
+        else [],
         hint="return it from the transformed function instead of storing it outside",
     )
 
 
-def _clip(value: object, limit: int = 60) -> str:
-    text = repr(value)
+def _clip(value: object) -> str:
+    """How the value prints, on one short line."""
+    try:
+        return shorten(repr(value))
+    except ValueError:  # Python does not print integers of more than 4300 digits
+        return f"a {type(value).__name__} too long to print"
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """The text on one line of at most ``limit`` characters."""
+    text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _number(size: int) -> str:
+    return str(size) if abs(size) < 10**24 else f"about 2**{abs(size).bit_length() - 1}"
 
 
 def _clash(shapes: Sequence[Shape]) -> str:

@@ -100,6 +100,8 @@ def record(
     that depends on an input."""
     with recording():
         inputs = [abstract(t) for t in types]
+        for i, node in enumerate(inputs):
+            node.site = f"input {i} of {name}"
         outputs = function(*inputs)
     return Graph(inputs, outputs, name=name)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy._core import umath
 
-from adjoint.base import errors
+from adjoint.base import callsite, errors
 from adjoint.base.config import FLAGS
 from adjoint.base.dtype import OF_NUMPY, DType
 from adjoint.base.shape import Shape
@@ -170,12 +170,12 @@ class Node:
 
 class State(threading.local):
     """Per-thread switches: whether gradients are tracked, what is being recorded, where random
-    keys come from inside ``vmap``, and who watches graphs being built."""
+    keys come from inside ``vmap``, and who is shown every node computed."""
 
     grad: bool = True
     recording: int = 0
     random: tuple[Callable[[], Node], ...] = ()
-    watch: Callable[[Node], None] | None = None
+    watch: Callable[[Node, Op, tuple[Node, ...], Params], None] | None = None
 
 
 state = State()
@@ -274,7 +274,25 @@ def no_value(what: str, node: Node) -> errors.AdjointError:
         return errors.meta_value(what, node)
     if not state.recording:
         return errors.leaked(what, node, node.site)
-    return errors.abstract_value(what, node, node.site)
+    born = node.site if node.op is not None else None
+    return errors.abstract_value(what, node, born, _sources(node))
+
+
+def _sources(node: Node) -> list[str]:
+    """The inputs of the recording that ``node`` was computed from, as ``input 0 of vmap``."""
+    seen: set[Node] = set()
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if current not in seen:
+            seen.add(current)
+            stack.extend(current.args or ())
+    inputs = sorted((n for n in seen if n.op is None and n.value is None), key=_serial)
+    return [n.site for n in inputs if n.site is not None]
+
+
+def _serial(node: Node) -> int:
+    return node.serial
 
 
 def finish(op: Op, args: tuple[Node, ...], params: Params, value: Any, needs: bool) -> Node:
@@ -290,11 +308,11 @@ def finish(op: Op, args: tuple[Node, ...], params: Params, value: Any, needs: bo
         needs = needs and dtype.kind == "f"
     if needs:
         node = Node(op, args, params, shape, dtype, value, True)
-        if state.watch is not None:
-            state.watch(node)
     else:
         node = Node(op, (), NO_PARAMS, shape, dtype, value, False)
     node.parts = parts
+    if state.watch is not None:
+        state.watch(node, op, args, params)
     if FLAGS.verify:
         check_type(op, args, params, node)
     return node
@@ -333,5 +351,5 @@ def _record(op: Op, args: tuple[Node, ...], params: Params) -> Node:
     node.parts = parts
     node.device = META if meta else CPU
     node.stop = not state.grad
-    node.site = errors.site() if not meta else None
+    node.site = callsite.site() if not meta else None
     return node

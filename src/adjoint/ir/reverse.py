@@ -94,7 +94,10 @@ def _send(
         if True not in wanted:
             return
     assert node.op is not None
-    messages = node.op.vjp(grad, node, wanted, args, node.params)
+    try:
+        messages = node.op.vjp(grad, node, wanted, args, node.params)
+    except errors.NonFiniteError as problem:
+        raise errors.in_gradient_of(node, problem) from None
     for arg, needs, message in zip(args, wanted, messages, strict=True):
         if not needs or message is None:
             continue

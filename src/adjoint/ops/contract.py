@@ -8,10 +8,10 @@ import numpy as np
 
 from adjoint.base import errors
 from adjoint.base.shape import Shape
-from adjoint.ir.node import Array, Node, Op, Params, Type
+from adjoint.ir.node import Array, Node, Op, Params, Type, abstract
 from adjoint.ops.correlate import Pads, correlate, spread
 from adjoint.ops.movement import flip, permute, reshape, swap_last
-from adjoint.ops.rows import each, op, with_batch
+from adjoint.ops.rows import each, full, op, with_batch
 
 
 def _dot_type(a: Node, b: Node) -> Type:
@@ -122,6 +122,9 @@ def _conv_vmap(
 ) -> Node:
     """A batch of inputs joins the batch; a batch of kernels joins the output channels or groups."""
     (x, w), groups = args, params["groups"]
+    if size == 0:
+        single = _conv_type(*(_example(a, b) for a, b in zip(args, batched, strict=True)), **params)
+        return full(0, (0, *single.shape), single.dtype)
     if not batched[1]:
         out = conv(reshape(x, shape=(size * x.shape[1], *x.shape[2:])), w, **params)
         return reshape(out, shape=(size, x.shape[1], *out.shape[1:]))
@@ -141,6 +144,11 @@ def _conv_vmap(
     out = reshape(out, shape=(x.shape[0], groups, size, o, *out.shape[2:]))
     out = permute(out, axes=(2, 0, 1, 3, *range(4, out.ndim)))
     return reshape(out, shape=(size, x.shape[0], groups * o, *out.shape[4:]))
+
+
+def _example(node: Node, batched: bool) -> Node:
+    """One example of a batch, as a type."""
+    return abstract(Type(node.shape[1:], node.dtype)) if batched else node
 
 
 conv = op(

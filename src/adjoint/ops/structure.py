@@ -164,12 +164,25 @@ pick = op(
     vmap=lambda op, size, batched, args, params: op(*args, **params),
 )  # fmt: skip
 
-_TOGETHER = Region("together", body=lambda *nodes: nodes)
-
 
 def together(nodes: Sequence[Node]) -> Node:
-    """One node whose several results are ``nodes``."""
+    """One node whose results are ``nodes``; it has ``parts`` even when there is only one."""
     return _TOGETHER(*nodes)
+
+
+def _together_vmap(
+    op: Op, size: int, batched: Sequence[bool], args: Sequence[Node], static: Params
+) -> Node:
+    return together([with_batch(size, a, b) for a, b in zip(args, batched, strict=True)])
+
+
+_TOGETHER = Region(
+    "together",
+    body=lambda *nodes: nodes,
+    kernel=lambda *arrays: arrays,
+    infer=lambda *nodes: tuple(_types(nodes)),
+    vmap=_together_vmap,
+)
 
 
 copy = op(

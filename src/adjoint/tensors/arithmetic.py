@@ -12,6 +12,7 @@ from adjoint.base.dtype import DType, as_dtype, bool_, float32, promote_types
 from adjoint.base.shape import broadcast_shapes
 from adjoint.ir.node import NO_PARAMS, Node, Op, apply, constant
 from adjoint.ops.pointwise import broadcasting
+from adjoint.tensors import pointwise
 from adjoint.tensors.handle import Handle, node_of, wrap
 
 if TYPE_CHECKING:
@@ -32,9 +33,17 @@ def pair(op: str, x: Operand, y: Operand) -> tuple[Node, Node]:
         a = node_of(x, op)
         b = node_of(y, op, a)
     if a.dtype is not b.dtype:
-        dtype = promote_types(a.dtype, b.dtype)
+        dtype = promoted(op, a.dtype, b.dtype)
         a, b = to_dtype(a, dtype), to_dtype(b, dtype)
     return a, b
+
+
+def promoted(op: str, a: DType, b: DType) -> DType:
+    """The common dtype; the error where there is none names ``op``."""
+    try:
+        return promote_types(a, b)
+    except errors.DTypeError:
+        raise errors.no_promotion(a, b, op) from None
 
 
 def to_dtype(node: Node, dtype: DType) -> Node:
@@ -81,7 +90,7 @@ def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
         other = mul(other, alpha) if isinstance(other, Handle) else other * alpha
     a, b = pair("sub", input, other)
     if a.dtype is bool_:
-        raise errors.wrong_dtype("sub", "bool", "numbers", hint="use ^ (xor) or ~ for bools")
+        raise errors.wrong_dtype("sub", "bool", "numbers", hint="for bools use a ^ b, or convert: x.int()")
     return wrap(combine(ops.sub, a, b))
 
 
@@ -108,7 +117,7 @@ def floor_divide(input: Operand, other: Operand) -> Tensor:
     """floor(input / other), as Python's ``//``. Raises ArgumentError for an integer zero."""
     a, b = pair("floor_divide", input, other)
     if a.dtype.kind == "f":
-        return wrap(_floored(a, b))
+        return wrap(pointwise.floor_divide(*aligned("floor_divide", a, b)))
     _refuse_zero("floor_divide", b)
     return wrap(combine(ops.div, a, b))
 
@@ -126,11 +135,7 @@ def fmod(input: Operand, other: Operand) -> Tensor:
     a, b = pair("fmod", input, other)
     if a.dtype.kind != "f":
         _refuse_zero("fmod", b)
-    zero = ops.pointwise.zeros_like(a)
-    size = combine(ops.rem, absolute(a), absolute(b))
-    negative = broadcasting(ops.lt, (a, zero), a.shape)
-    negative, minus = _match(negative, size), ops.neg(size)
-    return wrap(ops.where(negative, minus, size))
+    return wrap(pointwise.fmod(*aligned("fmod", a, b)))
 
 
 def neg(input: Operand) -> Tensor:
@@ -218,7 +223,10 @@ def bitwise_not(input: Operand) -> Tensor:
     """~input for bools and integers."""
     node = node_of(input, "bitwise_not")
     if node.dtype.kind == "f":
-        raise errors.wrong_dtype("bitwise_not", node.dtype, "bools or integers")
+        raise errors.wrong_dtype(
+            "bitwise_not", node.dtype, "bools or integers",
+            hint="~ turns masks round: ~(x > 0); for the complement of a number write 1 - x",
+        )  # fmt: skip
     if node.dtype is bool_:
         return wrap(negated(node))
     ones = node_of(-1 if node.dtype.kind == "i" else 2**node.dtype.bits - 1, "bitwise_not", node)
@@ -255,14 +263,14 @@ def where(condition: Operand, input: Any = None, other: Any = None) -> Any:
         return nonzero(condition, as_tuple=True)
     if test.dtype is not bool_:
         raise errors.wrong_dtype(
-            "where", test.dtype, "a bool condition", hint="compare first: condition != 0"
+            "where", test.dtype, "a bool condition", hint="compare first: where(x != 0, a, b)"
         )
     if isinstance(input, Handle) or isinstance(other, Handle):
         a, b = pair("where", input, other)
     else:
         a = node_of(input, "where")
         b = node_of(other, "where")
-        dtype = promote_types(a.dtype, b.dtype)
+        dtype = promoted("where", a.dtype, b.dtype)
         a, b = to_dtype(a, dtype), to_dtype(b, dtype)
     shape = broadcast_shapes("where", test.shape, a.shape, b.shape)
     return wrap(broadcasting(ops.where, (test, a, b), shape))
@@ -290,17 +298,11 @@ def absolute(node: Node) -> Node:
     """|x| of a node; its gradient at 0 is 0."""
     if node.dtype.kind in "bu":
         return node
-    from adjoint.tensors.elementwise import abs_region
-
-    return abs_region(node)
+    return pointwise.absolute(node)
 
 
 def _match(node: Node, like: Node) -> Node:
     return node if node.shape == like.shape else ops.broadcast(node, shape=like.shape)
-
-
-def _floored(a: Node, b: Node) -> Node:
-    return ops.floor(combine(ops.div, a, b))
 
 
 def _truncated(x: Operand, y: Operand) -> Tensor:
@@ -322,7 +324,10 @@ def _negative(node: Node) -> Node:
 
 def _refuse_zero(op: str, divisor: Node) -> None:
     if not divisor.is_abstract and not divisor.array().all():
-        raise errors.argument(op, "integer division by zero")
+        raise errors.argument(
+            op, "integer division by zero",
+            hint="divide floats with / for inf, or mask: where(b == 0, 1, b) as the divisor",
+        )  # fmt: skip
 
 
 def _bits(op: Op, x: Operand, y: Operand) -> Tensor:

@@ -10,6 +10,7 @@ from adjoint.ir.graph import Graph
 from adjoint.ir.node import grad_mode
 from adjoint.ir.reverse import backward as reverse
 from adjoint.ops.rows import zeros_like
+from adjoint.tensors.anomaly import detect_anomaly
 from adjoint.tensors.function import Context, Function
 from adjoint.tensors.handle import Handle, after_backward, run_backward, seed_of, wrap
 from adjoint.tensors.leaks import GraphLeakWarning, detect_leaks
@@ -75,5 +76,6 @@ def graph(outputs: Handle | Sequence[Handle], name: str = "graph") -> Graph:
 
 
 __all__ = [
-    "Context", "Function", "GraphLeakWarning", "backward", "detect_leaks", "grad", "graph",
+    "Context", "Function", "GraphLeakWarning", "backward", "detect_anomaly",
+    "detect_leaks", "grad", "graph",
 ]  # fmt: skip

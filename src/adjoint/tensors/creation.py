@@ -12,7 +12,7 @@ from adjoint.base import errors
 from adjoint.base.dtype import OF_NUMPY, DType, as_dtype, bool_, float32, int64
 from adjoint.base.shape import Shape, as_shape, as_size, check_allocation
 from adjoint.ir.node import Array, Node, Type, abstract, constant
-from adjoint.runtime.device import META, Device
+from adjoint.runtime.device import META
 from adjoint.runtime.device import device as as_device
 from adjoint.tensors.handle import Handle, wrap
 
@@ -72,27 +72,24 @@ def empty(
     *size: Any, dtype: object = None, device: object = "cpu", requires_grad: bool = False
 ) -> Tensor:
     """A tensor of ``size`` with no promised values (zeros here, so that a run can be repeated)."""
-    return full(
-        _sizes("empty", size), 0, dtype=dtype or float32, device=device, requires_grad=requires_grad
-    )
+    wanted = float32 if dtype is None else as_dtype(dtype)
+    return _filled("empty", _sizes("empty", size), 0, wanted, device, requires_grad)
 
 
 def zeros(
     *size: Any, dtype: object = None, device: object = "cpu", requires_grad: bool = False
 ) -> Tensor:
     """A tensor of ``size`` filled with 0."""
-    return full(
-        _sizes("zeros", size), 0, dtype=dtype or float32, device=device, requires_grad=requires_grad
-    )
+    wanted = float32 if dtype is None else as_dtype(dtype)
+    return _filled("zeros", _sizes("zeros", size), 0, wanted, device, requires_grad)
 
 
 def ones(
     *size: Any, dtype: object = None, device: object = "cpu", requires_grad: bool = False
 ) -> Tensor:
     """A tensor of ``size`` filled with 1."""
-    return full(
-        _sizes("ones", size), 1, dtype=dtype or float32, device=device, requires_grad=requires_grad
-    )
+    wanted = float32 if dtype is None else as_dtype(dtype)
+    return _filled("ones", _sizes("ones", size), 1, wanted, device, requires_grad)
 
 
 def full(
@@ -102,41 +99,32 @@ def full(
     """A tensor of ``size`` filled with ``fill_value``, whose type gives the default dtype."""
     if isinstance(fill_value, Handle):
         fill_value = fill_value.item()  # type: ignore[attr-defined]
-    kind = (
-        bool_ if isinstance(fill_value, bool) else int64 if isinstance(fill_value, int) else float32
-    )
+    if isinstance(fill_value, np.generic):
+        fill_value = fill_value.item()
+    kind = {bool: bool_, int: int64}.get(type(fill_value), float32)
     wanted = as_dtype(dtype) if dtype is not None else kind
-    shape = as_shape("full", size)
-    check_allocation("full", shape, wanted.itemsize)
-    if as_device(device) is META:
-        return _meta(shape, wanted, requires_grad)
-    value = scalar_array(fill_value, wanted, "full")
-    try:
-        array = np.full(shape, value, wanted.numpy)
-    except (MemoryError, ValueError):
-        raise errors.too_large("full", shape, math.prod(shape) * wanted.itemsize) from None
-    return _finish(array, device, requires_grad)
+    return _filled("full", as_shape("full", size), fill_value, wanted, device, requires_grad)
 
 
 def zeros_like(
     input: Handle, *, dtype: object = None, device: object = None, requires_grad: bool = False
 ) -> Tensor:
     """Zeros of the shape, dtype and device of ``input``."""
-    return full_like(input, 0, dtype=dtype, device=device, requires_grad=requires_grad)
+    return _filled_like("zeros_like", input, 0, dtype, device, requires_grad)
 
 
 def ones_like(
     input: Handle, *, dtype: object = None, device: object = None, requires_grad: bool = False
 ) -> Tensor:
     """Ones of the shape, dtype and device of ``input``."""
-    return full_like(input, 1, dtype=dtype, device=device, requires_grad=requires_grad)
+    return _filled_like("ones_like", input, 1, dtype, device, requires_grad)
 
 
 def empty_like(
     input: Handle, *, dtype: object = None, device: object = None, requires_grad: bool = False
 ) -> Tensor:
     """An unfilled (zero) tensor of the shape, dtype and device of ``input``."""
-    return full_like(input, 0, dtype=dtype, device=device, requires_grad=requires_grad)
+    return _filled_like("empty_like", input, 0, dtype, device, requires_grad)
 
 
 def full_like(
@@ -144,12 +132,7 @@ def full_like(
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """``fill_value`` everywhere, in the shape, dtype and device of ``input``."""
-    if not isinstance(input, Handle):
-        raise errors.not_a_tensor("full_like", input)
-    return full(
-        input.shape, fill_value, dtype=dtype or input.dtype, device=device or input.device,
-        requires_grad=requires_grad,
-    )  # fmt: skip
+    return _filled_like("full_like", input, fill_value, dtype, device, requires_grad)
 
 
 def arange(
@@ -165,10 +148,15 @@ def arange(
             or not isinstance(n, (int, float, np.number))
             or not math.isfinite(n)
         ):
-            raise errors.argument("arange", f"limits and step must be finite numbers, got {n!r}")
+            raise errors.argument(
+                "arange", f"limits and step must be finite numbers, got {errors.shorten(repr(n))}",
+                hint="arange(5) counts 0 to 4; arange(0, 1, 0.1) takes steps",
+            )  # fmt: skip
     first, last, by = numbers
     if by == 0:
-        raise errors.argument("arange", "the step cannot be 0")
+        raise errors.argument(
+            "arange", "the step cannot be 0", hint="for n equal numbers: adjoint.full((n,), value)"
+        )
     whole = all(isinstance(n, (int, np.integer)) for n in numbers)
     wanted = as_dtype(dtype) if dtype is not None else (int64 if whole else float32)
     count = max(math.ceil((last - first) / by), 0)
@@ -234,9 +222,7 @@ def scalar_array(value: Any, dtype: DType, op: str) -> Array:
     try:
         return np.asarray(value, dtype.numpy)
     except OverflowError:
-        raise errors.argument(
-            op, f"{value} does not fit into {dtype.name}", hint="use a wider dtype"
-        ) from None
+        raise errors.does_not_fit(op, value, dtype.name, dtype.bits, dtype.kind) from None
     except (TypeError, ValueError):
         raise errors.not_a_tensor(op, value) from None
 
@@ -250,42 +236,69 @@ def to_array(data: Any, op: str, keep_double: bool = False) -> Array:
         return data.node.array(op)
     if isinstance(data, np.ndarray):
         return _supported(data, op)
-    if isinstance(data, (list, tuple)):
+    if isinstance(data, (list, tuple, bool, int, float, np.generic)):
         return _from_nested(data, op, keep_double)
-    if isinstance(data, (bool, int, float, np.generic)):
-        return _from_nested(data, op, keep_double)
+    if isinstance(data, range):
+        return np.asarray(data, np.int64)
     if hasattr(data, "__array__"):
-        return _supported(np.asarray(data), op)
+        return _supported(_array_of(data, op), op)
     raise errors.not_a_tensor(op, data, hint="use numbers, nested lists, or arrays")
+
+
+def _array_of(data: Any, op: str) -> Array:
+    """The array that a foreign object gives."""
+    try:
+        return np.asarray(data)
+    except (RuntimeError, TypeError, ValueError) as problem:
+        raise errors.argument(
+            op, f"a {type(data).__name__} gave no array: {errors.shorten(str(problem))}",
+            hint="convert it to a NumPy array first",
+        ) from None  # fmt: skip
 
 
 def _from_nested(data: Any, op: str, keep_double: bool) -> Array:
     plain, found = _plain(data, op)
     try:
         array = np.asarray(plain)
-    except ValueError:
+    except (ValueError, TypeError):
+        _refuse_odd(plain, op)
         raise errors.ragged(_where_ragged(plain)) from None
-    except OverflowError:
-        raise errors.argument(op, "an integer is too large for 64 bits") from None
-    if array.dtype == object:
-        if isinstance(plain, int):
-            raise errors.argument(op, f"{plain} is too large for 64 bits")
-        raise errors.not_a_tensor(op, data, hint="every element must be a number")
+    if array.dtype not in OF_NUMPY:
+        _refuse_odd(plain, op)
     if array.dtype == np.float64 and not found and not keep_double:
         array = array.astype(np.float32)
     return _supported(array, op)
 
 
-def _plain(data: Any, op: str) -> tuple[Any, bool]:
+def _plain(data: Any, op: str, depth: int = 0) -> tuple[Any, bool]:
     """``data`` with tensors replaced by arrays; and whether a NumPy float64 is among them."""
     if isinstance(data, (list, tuple)):
-        pairs = [_plain(d, op) for d in data]
+        if depth == 64:
+            raise errors.argument(
+                op, "lists are nested more than 64 deep", hint="does the list contain itself?"
+            )
+        pairs = [_plain(d, op, depth + 1) for d in data]
         return [p for p, _ in pairs], any(f for _, f in pairs)
     if isinstance(data, Handle):
         data = data.node.array(op)
     if isinstance(data, (np.ndarray, np.generic)):
         return data, data.dtype == np.float64
     return data, False
+
+
+def _refuse_odd(data: Any, op: str, path: str = "") -> None:
+    """Raise for the first element that is not a number, or is too large for one."""
+    if isinstance(data, (list, tuple)):
+        for i, element in enumerate(data):
+            _refuse_odd(element, op, f"{path}[{i}]")
+    elif isinstance(data, int):
+        if not -(2**63) <= data < 2**64:
+            raise errors.does_not_fit(op, data, "int64", 64, "i")
+    elif isinstance(data, (np.ndarray, np.generic)):
+        if data.dtype not in OF_NUMPY:
+            raise errors.not_an_array_of_numbers(op, data, str(data.dtype))
+    elif not isinstance(data, float):
+        raise errors.not_a_number(op, data, path)
 
 
 def _where_ragged(data: Any, path: str = "row") -> str:
@@ -302,9 +315,7 @@ def _supported(array: Array, op: str) -> Array:
         return array if type(array) is np.ndarray else np.asarray(array)
     if not array.dtype.isnative and array.dtype.newbyteorder("=") in OF_NUMPY:
         return array.astype(array.dtype.newbyteorder("="))
-    raise errors.not_a_tensor(
-        op, array, hint=f"the dtype {array.dtype} is not supported; convert it, say to float32"
-    )
+    raise errors.not_an_array_of_numbers(op, array, str(array.dtype))
 
 
 def _convert(array: Array, dtype: DType, copy: bool) -> Array:
@@ -316,6 +327,30 @@ def _convert(array: Array, dtype: DType, copy: bool) -> Array:
 
 def _sizes(op: str, size: tuple[Any, ...]) -> Shape:
     return as_shape(op, size[0] if len(size) == 1 else size)
+
+
+def _filled(
+    op: str, shape: Shape, fill_value: Any, dtype: DType, device: object, requires_grad: bool
+) -> Tensor:
+    value = scalar_array(fill_value, dtype, op)
+    if as_device(device) is META:
+        return _meta(shape, dtype, requires_grad)
+    check_allocation(op, shape, dtype.itemsize)
+    try:
+        array = np.full(shape, value, dtype.numpy)
+    except (MemoryError, ValueError):
+        raise errors.too_large(op, shape, math.prod(shape) * dtype.itemsize) from None
+    return _finish(array, device, requires_grad)
+
+
+def _filled_like(
+    op: str, input: Handle, fill_value: Any, dtype: object, device: object, requires_grad: bool
+) -> Tensor:
+    if not isinstance(input, Handle):
+        raise errors.not_a_tensor(op, input)
+    wanted = input.dtype if dtype is None else as_dtype(dtype)
+    place = input.device if device is None else device
+    return _filled(op, input.shape, fill_value, wanted, place, requires_grad)
 
 
 def _finish(array: Array, device: object, requires_grad: bool) -> Tensor:

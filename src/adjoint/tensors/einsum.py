@@ -179,9 +179,9 @@ def _without_ones(term: Term, sizes: Sizes) -> Term:
 
 
 def _next_pair(terms: Sequence[Term], result: Labels, sizes: Sizes) -> tuple[int, int]:
-    """The two terms whose product adds least to what must be held; those with a common label
-    first. Source: Gray and Kourtis, "Hyper-optimized tensor network contraction", 2021 (greedy)."""
-    best: tuple[bool, int, int, int] | None = None
+    """The two terms whose product adds least to what must be held, then costs least; those with
+    a common label first. Source: Gray and Kourtis, "Hyper-optimized tensor network contraction", 2021 (greedy)."""
+    best: tuple[bool, int, int, int, int] | None = None
     for j in range(1, len(terms)):
         for i in range(j):
             first, second = set(terms[i].labels), set(terms[j].labels)
@@ -189,10 +189,11 @@ def _next_pair(terms: Sequence[Term], result: Labels, sizes: Sizes) -> tuple[int
             kept = (first | second) & set(result).union(*others)
             grown = numel([sizes[label] for label in kept])
             grown -= numel(terms[i].node.shape) + numel(terms[j].node.shape)
-            key = (not first & second, grown, i, j)
+            work = numel([sizes[label] for label in first | second])
+            key = (not first & second, grown, work, i, j)
             best = key if best is None else min(best, key)
     assert best is not None
-    return best[2], best[3]
+    return best[3], best[4]
 
 
 def _contract(first: Term, second: Term, keep: set[str]) -> Term:

@@ -19,8 +19,6 @@ from adjoint.tensors.handle import Handle, node_of, wrap
 if TYPE_CHECKING:
     from adjoint.tensors.tensor import Tensor
 
-abs_region = pointwise.absolute
-
 
 def abs(input: Operand) -> Tensor:
     """|input|. The derivative at 0 is 0."""
@@ -193,7 +191,7 @@ def trunc(input: Operand) -> Tensor:
 
 
 def round(input: Operand, *, decimals: int = 0) -> Tensor:
-    """The nearest whole number (or multiple of 10**-decimals), ties to even. The derivative is 0."""
+    """The nearest whole number (or multiple of 10**-decimals), ties to even; derivative 0."""
     node = node_of(input, "round")
     if node.dtype.kind != "f" and decimals >= 0:
         return wrap(node)

@@ -12,6 +12,7 @@ from adjoint.base.dtype import bool_, int64
 from adjoint.base.shape import broadcast_shapes, numel
 from adjoint.ir.node import Array, Node, constant
 from adjoint.tensors.arithmetic import to_dtype
+from adjoint.tensors.creation import to_array
 from adjoint.tensors.handle import Handle, node_of, view, wrap
 from adjoint.tensors.regions import index_set
 
@@ -115,7 +116,7 @@ def _complete(index: Any, node: Node) -> list[Any]:
     dots = [at for at, i in enumerate(items) if i is Ellipsis]
     if len(dots) > 1:
         raise errors.index("only one ... is allowed")
-    used = sum(1 for i in items if i is not None and i is not Ellipsis)
+    used = sum(_width(i) for i in items)
     if used > node.ndim:
         raise errors.index(
             f"{used} indices for {node.ndim} dimensions: {errors.describe(node)}",
@@ -135,9 +136,9 @@ def _entry(item: Any) -> list[Any]:
         raise errors.index("a bare True or False selects nothing useful", hint="use a bool tensor")
     if isinstance(item, (int, np.integer)):
         return [int(item)]
-    if isinstance(item, (list, tuple, np.ndarray)):
-        array = np.asarray(item) if len(item) else np.zeros(0, np.int64)
-        if array.dtype == object or array.dtype.kind not in "biu":
+    if isinstance(item, (list, tuple, range, np.ndarray)):
+        array = to_array(item, "indexing") if len(item) else np.zeros(0, np.int64)
+        if array.dtype.kind not in "biu":
             raise errors.index(
                 f"an index array must hold integers or bools, got {array.dtype}",
                 kind=errors.DTypeError,
@@ -166,16 +167,15 @@ class _Mask(NamedTuple):
     mask: Node
 
 
+def _width(item: Any) -> int:
+    """How many axes an entry uses."""
+    if item is None or item is Ellipsis:
+        return 0
+    return item.mask.ndim if isinstance(item, _Mask) else 1
+
+
 def _checked(items: list[Any], node: Node) -> list[Any]:
     """Masks become index arrays; integers and slices are checked against the sizes."""
-    masks = sum(i.mask.ndim - 1 for i in items if isinstance(i, _Mask))
-    for _ in range(masks):  # a mask over k axes uses k: give back full slices
-        free = [at for at, i in enumerate(items) if i == slice(None)]
-        if not free:
-            raise errors.index(
-                f"a bool index has more axes than are left of {errors.describe(node)}"
-            )
-        items.pop(free[-1])
     out: list[Any] = []
     axis = 0
     for item in items:
@@ -288,12 +288,17 @@ def _numpy_index(places: Array, index: Any, node: Node) -> Array:
     """The flat places that ``index`` names, by NumPy's own rule."""
     _complete(index, node)  # our checks and messages first
     raw = index if isinstance(index, tuple) else (index,)
-    plain = tuple(
-        i.node.array("assignment by index") if isinstance(i, Handle)
-        else (np.asarray(i, np.int64) if len(i) == 0 else np.asarray(i)) if isinstance(i, list) else i
-        for i in raw
-    )  # fmt: skip
+    plain = tuple(_plain(i) for i in raw)
     try:
         return np.asarray(places[plain])
     except IndexError as problem:
         raise errors.index(str(problem)) from None
+
+
+def _plain(item: Any) -> Any:
+    """An index entry as NumPy takes it."""
+    if isinstance(item, Handle):
+        return item.node.array("assignment by index")
+    if isinstance(item, (list, tuple, range)):
+        return to_array(item, "indexing") if len(item) else np.zeros(0, np.int64)
+    return item

@@ -7,7 +7,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 
-from adjoint.base import errors
+from adjoint.base import callsite, errors
 from adjoint.ir.node import Node, state
 
 
@@ -29,7 +29,7 @@ class detect_leaks:
         self.patience = patience
         self.reported: list[str] = []
         self._passes: list[weakref.WeakSet[Node]] = [weakref.WeakSet()]
-        self._before: Callable[[Node], None] | None = None
+        self._before: Callable[..., None] | None = None
 
     def __enter__(self) -> detect_leaks:
         self._before = state.watch
@@ -39,9 +39,11 @@ class detect_leaks:
     def __exit__(self, *_: object) -> None:
         state.watch = self._before
 
-    def __call__(self, node: Node) -> None:
-        """Note a node that was just made."""
-        node.site = errors.site()
+    def __call__(self, node: Node, *_: object) -> None:
+        """Note a node that was just made and holds a graph."""
+        if not node.needs_grad:
+            return
+        node.site = callsite.site()
         self._passes[-1].add(node)
 
     def after_backward(self) -> None:

@@ -39,7 +39,10 @@ def flatten(input: Handle, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         return reshape(input, (1,))
     first, last = as_axis("flatten", start_dim, len(shape)), as_axis("flatten", end_dim, len(shape))
     if first > last:
-        raise errors.argument("flatten", f"start_dim {start_dim} comes after end_dim {end_dim}")
+        raise errors.argument(
+            "flatten", f"start_dim {start_dim} comes after end_dim {end_dim}",
+            hint="name the first axis first: flatten(1, -1), say",
+        )  # fmt: skip
     return reshape(input, (*shape[:first], numel(shape[first : last + 1]), *shape[last + 1 :]))
 
 
@@ -57,7 +60,10 @@ def permute(input: Handle, *dims: Any) -> Tensor:
     order = dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
     axes = as_axes("permute", tuple(order), node.ndim)
     if len(axes) != node.ndim:
-        raise errors.argument("permute", f"{len(axes)} axes named for {node.ndim} dimensions")
+        raise errors.shape(
+            "permute", f"{len(axes)} axes are named, the tensor has {node.ndim}", node,
+            hint=f"name each axis once: permute{errors.dims(tuple(range(node.ndim))[::-1])}, say",
+        )  # fmt: skip
     return view(input, ops.permute, axes=axes)
 
 
@@ -75,14 +81,16 @@ def t(input: Handle) -> Tensor:
     """The transpose of a matrix; a vector or a number stays as it is."""
     node = _tensor("t", input)
     if node.ndim > 2:
-        raise errors.shape("t", "needs at most 2 dimensions", node, hint="use transpose(-2, -1)")
+        raise errors.shape("t", "needs at most 2 axes", node, hint="use transpose(-2, -1)")
     return view(input, ops.permute, axes=tuple(reversed(range(node.ndim))))
 
 
 def matrix_transpose(input: Handle) -> Tensor:
     """Exchange the last two axes."""
     if _tensor("matrix_transpose", input).ndim < 2:
-        raise errors.shape("matrix_transpose", "needs at least 2 dimensions", input)
+        raise errors.shape(
+            "matrix_transpose", "needs at least 2 axes", input, hint="make a column: x[:, None]"
+        )
     return transpose(input, -2, -1)
 
 
@@ -91,7 +99,10 @@ def movedim(input: Handle, source: Any, destination: Any) -> Tensor:
     n = _tensor("movedim", input).ndim
     source, destination = as_axes("movedim", source, n), as_axes("movedim", destination, n)
     if len(source) != len(destination):
-        raise errors.argument("movedim", "source and destination differ in length")
+        raise errors.argument(
+            "movedim", f"{len(source)} axes cannot go to {len(destination)} places",
+            hint="give one place per axis: movedim((0, 1), (2, 3)), say",
+        )  # fmt: skip
     order = [i for i in range(n) if i not in source]
     for to, axis in sorted(zip(destination, source, strict=True)):
         order.insert(to, axis)
@@ -123,8 +134,8 @@ def expand(input: Handle, *sizes: Any) -> Tensor:
     node = _tensor("expand", input)
     wanted = as_shape("expand", sizes[0] if len(sizes) == 1 else sizes)
     lead = len(wanted) - node.ndim
-    if lead < 0:
-        raise errors.broadcast("expand", node.shape, wanted)
+    if lead < 0 or any(n not in (1, s, -s * n) for n, s in zip(node.shape, wanted[lead:])):
+        raise errors.expand(node.shape, wanted)
     full = tuple(node.shape[i - lead] if s == -1 and i >= lead else s for i, s in enumerate(wanted))
     if any(s < 0 for s in full):
         raise errors.negative_size("expand", full)
@@ -157,7 +168,7 @@ def cat(tensors: Sequence[Handle], dim: int = 0, *, axis: int | None = None) -> 
         if node.ndim != first.ndim or rest != first.shape[:place] + first.shape[place + 1 :]:
             raise errors.shape(
                 "cat", f"tensor {i} differs from tensor 0 outside axis {place}", first, node,
-                hint="use stack to join along a new axis" if node.shape == first.shape else "",
+                hint=_other_axis(first.shape, node.shape),
             )  # fmt: skip
     return wrap(ops.concat(*nodes, axis=place))
 
@@ -195,11 +206,17 @@ def split(input: Handle, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
     if isinstance(split_size_or_sections, (tuple, list)):
         sizes = [as_size("split", s) for s in split_size_or_sections]
         if sum(sizes) != n or min(sizes, default=0) < 0:
-            raise errors.argument("split", f"sections {sizes} do not add up to {n}")
+            raise errors.argument(
+                "split", f"the sections {sizes} add up to {sum(sizes)}, not to the size {n}",
+                hint="give sections that fill the axis, or one size for all pieces: split(3)",
+            )  # fmt: skip
     else:
         size = as_size("split", split_size_or_sections)
         if size <= 0:
-            raise errors.argument("split", f"the piece size must be positive, got {size}")
+            raise errors.argument(
+                "split", f"the size of a piece must be positive, got {size}",
+                hint="x.chunk(n) makes n pieces",
+            )  # fmt: skip
         sizes = [min(size, n - i) for i in range(0, n, size)] or [0]
     starts = np.concatenate(([0], np.cumsum(sizes)))
     return tuple(narrow(input, axis, int(b), s) for b, s in zip(starts[:-1], sizes, strict=True))
@@ -210,7 +227,10 @@ def chunk(input: Handle, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     node = _tensor("chunk", input)
     count = as_size("chunk", chunks)
     if count <= 0:
-        raise errors.argument("chunk", f"the number of chunks must be positive, got {count}")
+        raise errors.argument(
+            "chunk", f"the number of chunks must be positive, got {count}",
+            hint="x.split(n) makes pieces of size n",
+        )  # fmt: skip
     n = node.shape[as_axis("chunk", dim, node.ndim)]
     return split(input, max(-(-n // count), 1), dim)
 
@@ -229,8 +249,10 @@ def narrow(input: Handle, dim: int, start: int, length: int) -> Tensor:
     first = first + node.shape[axis] if first < 0 else first
     if not 0 <= first <= first + size <= node.shape[axis]:
         raise errors.index(
-            f"narrow: {start}..{start + length} is outside axis {axis} of {node.shape[axis]}"
-        )
+            f"{size} elements from {start} on are not all inside axis {axis}: "
+            f"{errors.describe(node)}",
+            op="narrow", hint="narrow(axis, start, length) takes a length, not an end",
+        )  # fmt: skip
     return view(
         input, ops.slice,
         starts=tuple(first if i == axis and size else 0 for i in range(node.ndim)),
@@ -244,7 +266,7 @@ def select(input: Handle, dim: int, index: int) -> Tensor:
     node = _tensor("select", input)
     axis, place = as_axis("select", dim, node.ndim), as_size("select", index)
     if not -node.shape[axis] <= place < node.shape[axis]:
-        raise errors.index(f"select: {index} is outside axis {axis} of size {node.shape[axis]}")
+        raise errors.out_of_range("select", place, axis, node.shape[axis], node)
     return squeeze(narrow(input, axis, place % node.shape[axis], 1), axis)
 
 
@@ -273,7 +295,9 @@ def roll(input: Handle, shifts: Any, dims: Any = None, *, axis: Any = None) -> T
     moves = shifts if isinstance(shifts, (tuple, list)) else (shifts,)
     axes = dims if isinstance(dims, (tuple, list)) else (dims,)
     if len(moves) != len(axes):
-        raise errors.argument("roll", f"{len(moves)} shifts for {len(axes)} axes")
+        raise errors.argument(
+            "roll", f"{len(moves)} shifts for {len(axes)} axes", hint="give one shift per axis"
+        )
     out: Any = input
     for move, place in zip(moves, axes, strict=True):
         place = as_axis("roll", place, out.ndim)
@@ -289,7 +313,10 @@ def repeat(input: Handle, *repeats: Any) -> Tensor:
     node = _tensor("repeat", input)
     times = as_shape("repeat", repeats[0] if len(repeats) == 1 else repeats)
     if len(times) < node.ndim:
-        raise errors.argument("repeat", f"{len(times)} repeats for {node.ndim} dimensions")
+        raise errors.argument(
+            "repeat", f"{len(times)} repeats for {node.ndim} axes",
+            hint="give one repeat per axis, 1 to leave it; new axes come first",
+        )  # fmt: skip
     return tile(input, times)
 
 
@@ -326,8 +353,9 @@ def repeat_interleave(input: Handle, repeats: Any, dim: int | None = None) -> Te
         or counts.size not in (1, node.shape[axis])
     ):
         raise errors.argument(
-            "repeat_interleave", f"repeats must be 1 or {node.shape[axis]} non-negative integers"
-        )
+            "repeat_interleave", f"repeats must be 1 or {node.shape[axis]} non-negative integers",
+            hint="one count for all elements, or one per element of the axis",
+        )  # fmt: skip
     places = np.repeat(np.arange(node.shape[axis]), counts.reshape(-1))
     from adjoint.tensors.indexing import take_axis
 
@@ -362,7 +390,7 @@ def diag(input: Handle, diagonal: int = 0) -> Tensor:
         return globals()["diagonal"](input, diagonal)
     if node.ndim != 1:
         raise errors.shape(
-            "diag", "needs 1 or 2 dimensions", node, hint="use diagonal or diag_embed"
+            "diag", "needs 1 or 2 axes", node, hint="use diagonal or diag_embed for more"
         )
     return diag_embed(input, diagonal)
 
@@ -433,12 +461,25 @@ def _tensor(op: str, value: Any) -> Node:
 
 def _nodes(op: str, tensors: Any) -> list[Node]:
     if isinstance(tensors, Handle) or not isinstance(tensors, (tuple, list)) or not tensors:
-        raise errors.argument(op, "needs a non-empty list of tensors", hint=f"{op}([a, b])")
+        got = "an empty list" if isinstance(tensors, (tuple, list)) else errors.describe(tensors)
+        raise errors.argument(
+            op, f"needs a list of tensors, got {got}", hint=f"put them in brackets: {op}([a, b])"
+        )
     nodes = [node_of(x, op) for x in tensors]
     dtype = nodes[0].dtype
     for node in nodes[1:]:
         dtype = promote_types(dtype, node.dtype)
     return [to_dtype(n, dtype) for n in nodes]
+
+
+def _other_axis(first: Shape, other: Shape) -> str:
+    """How two tensors that cannot be joined along an axis could be."""
+    differ = [i for i, (a, b) in enumerate(zip(first, other, strict=False)) if a != b]
+    if len(first) != len(other):
+        return "add the missing axis first: x[None] or x.unsqueeze(0)"
+    if len(differ) == 1:
+        return f"they differ along axis {differ[0]} only: dim={differ[0]} would join them"
+    return "all sizes but one must agree: slice, pad or transpose one of them first"
 
 
 def _fill_in(old: Shape, new: Shape) -> Shape:
@@ -461,7 +502,7 @@ def _fill_in(old: Shape, new: Shape) -> Shape:
 def _triangle(op: str, input: Handle, diagonal: int, lower: bool) -> Tensor:
     node = _tensor(op, input)
     if node.ndim < 2:
-        raise errors.shape(op, "needs at least 2 dimensions", node)
+        raise errors.shape(op, "needs at least 2 axes", node, hint="make a matrix: x[None, :]")
     mask = np.tri(node.shape[-2], node.shape[-1], diagonal if lower else diagonal - 1, dtype=bool)
     keep = ops.broadcast(constant(mask if lower else ~mask), shape=node.shape)
     return wrap(ops.where(keep, node, ops.pointwise.zeros_like(node)))

@@ -121,6 +121,38 @@ isfinite = pointwise(
 )
 
 
+# --- division with a remainder ----------------------------------------------------------------
+
+
+def _fmod(x: Node, y: Node) -> Node:
+    """The remainder with the sign of ``x``."""
+    if x.dtype.kind == "f":
+        return with_sign(ops.rem(size_of(x), size_of(y)), x)
+    found = ops.rem(x, y)  # has the sign of y
+    crossed = ops.bit_and(ops.bit_xor(below(x, 0), below(y, 0)), opposite(equals(found, 0)))
+    return ops.where(crossed, found - y, found) if x.dtype.kind == "i" else found
+
+
+def _floor_divide(x: Node, y: Node) -> Node:
+    """(x - remainder) / y, where x / y itself could round up to the next whole number."""
+    rest = _fmod(x, y)
+    quotient = round((x - rest) / y)
+    crossed = ops.bit_and(ops.bit_xor(below(rest, 0), below(y, 0)), opposite(equals(rest, 0)))
+    quotient = select(crossed, quotient - 1.0, quotient)
+    signed_zero = ops.where(is_minus(x / y), -size_of(quotient), size_of(quotient))
+    quotient = ops.where(equals(quotient, 0), signed_zero, quotient)
+    return ops.where(equals(y, 0), x / y, quotient)
+
+
+fmod = pointwise(
+    "fmod", np.fmod, lambda x, y: [_fmod(x, y)],
+    each(lambda ct, out, x, y: ct, lambda ct, out, x, y: -(ct * round((x - out) / y))),
+)  # fmt: skip
+floor_divide = pointwise(
+    "floor_divide", np.floor_divide, lambda x, y: [_floor_divide(x, y)], no_gradient
+)
+
+
 # --- clamping ---------------------------------------------------------------------------------
 
 

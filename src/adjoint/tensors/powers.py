@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +15,14 @@ from adjoint.ops.rows import each, zeros_like
 from adjoint.tensors.arithmetic import Operand, aligned, floating, pair, to_dtype
 from adjoint.tensors.handle import Handle, node_of, wrap
 from adjoint.tensors.pointwise import (
-    below, equals, is_minus, number, opposite, select, size_of,
-)  # fmt: skip
+    below,
+    equals,
+    is_minus,
+    number,
+    opposite,
+    select,
+    size_of,
+)
 from adjoint.tensors.regions import pointwise
 from adjoint.tensors.transcendental import rsqrt
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from adjoint import ops
 from adjoint.base import errors
-from adjoint.base.dtype import as_dtype, bool_, int64
-from adjoint.base.shape import Shape, as_axes, as_axis, keep, numel
-from adjoint.ir.node import Node
-from adjoint.ops.rows import full
+from adjoint.base.dtype import as_dtype, bool_, float32, int64
+from adjoint.base.shape import Shape, as_axes, as_axis, drop, keep, numel
+from adjoint.ir.node import Array, Node, Type
 from adjoint.ops.reduce import spread
+from adjoint.ops.rows import full, zeros_like
 from adjoint.tensors.arithmetic import floating, negated, to_dtype, truth
 from adjoint.tensors.handle import Handle, node_of, wrap
+from adjoint.tensors.regions import region
 
 if TYPE_CHECKING:
     from adjoint.tensors.tensor import Tensor
@@ -57,13 +60,10 @@ def mean(
 
 
 def mean_node(node: Node, axes: Shape) -> Node:
-    """sum / count over ``axes``."""
-    count = numel([node.shape[a] for a in axes])
-    return (
-        ops.reduce_sum(node, axes=axes) / float(count)
-        if count
-        else ops.reduce_sum(node, axes=axes) / 0.0
-    )
+    """sum / count over ``axes``; 16-bit floats add up in float32, which the sum does not leave."""
+    if node.dtype.bits == 16:
+        return to_dtype(mean_node(to_dtype(node, float32), axes), node.dtype)
+    return ops.reduce_sum(node, axes=axes) / float(numel([node.shape[a] for a in axes]))
 
 
 def var(
@@ -78,20 +78,23 @@ def var(
 
 
 def var_node(node: Node, axes: Shape, correction: float) -> Node:
-    count = numel([node.shape[a] for a in axes])
+    """The variance over ``axes``; NaN or inf where no degree of freedom is left."""
+    if node.dtype.bits == 16:
+        return to_dtype(var_node(to_dtype(node, float32), axes, correction), node.dtype)
+    left = numel([node.shape[a] for a in axes]) - correction
     centred = node - spread(mean_node(node, axes), node.shape, axes)
-    return ops.reduce_sum(centred * centred, axes=axes) / max(float(count - correction), 0.0)
+    return ops.reduce_sum(centred * centred, axes=axes) / (float(left) if left > 0 else 0.0)
 
 
 def std(
     input: Handle, dim: Any = None, keepdim: bool = False, *, correction: float = 1,
     unbiased: bool | None = None, axis: Any = None, keepdims: bool = False,
 ) -> Tensor:  # fmt: skip
-    """The square root of ``var``."""
+    """The square root of ``var``; the derivative is 0 where that is 0."""
     found = var(
         input, dim, keepdim, correction=correction, unbiased=unbiased, axis=axis, keepdims=keepdims
     )
-    return wrap(ops.sqrt(found.node))
+    return wrap(_root(found.node))
 
 
 def var_mean(
@@ -126,7 +129,7 @@ def amax(
 ) -> Tensor:
     """The largest value along ``dim``; the gradient is shared equally among ties."""
     node = node_of(input, "amax")
-    axes = as_axes("amax", _all_if_empty(pick(dim or None, axis)), node.ndim)
+    axes = as_axes("amax", pick(None if dim == () else dim, axis), node.ndim)
     return wrap(kept(_largest("amax", node, axes), node.shape, axes, keepdim or keepdims))
 
 
@@ -135,7 +138,7 @@ def amin(
 ) -> Tensor:
     """The smallest value along ``dim``; the gradient is shared equally among ties."""
     node = node_of(input, "amin")
-    axes = as_axes("amin", _all_if_empty(pick(dim or None, axis)), node.ndim)
+    axes = as_axes("amin", pick(None if dim == () else dim, axis), node.ndim)
     return wrap(kept(_smallest("amin", node, axes), node.shape, axes, keepdim or keepdims))
 
 
@@ -261,8 +264,10 @@ def _cut(node: Node, axis: int, start: int, size: int) -> Node:
     return narrow(node, axis, start, size)
 
 
-def _all_if_empty(axes: Any) -> Any:
-    return None if axes == () else axes
+def _root(x: Node) -> Node:
+    """sqrt(x) whose derivative at 0 is 0, not infinite."""
+    zero = ops.eq(x, zeros_like(x))
+    return ops.where(zero, zeros_like(x), ops.sqrt(ops.where(zero, full(1, x.shape, x.dtype), x)))
 
 
 def _largest(op: str, node: Node, axes: Shape) -> Node:
@@ -312,25 +317,37 @@ def _extreme(op: str, input: Handle, dim: Any, axis: Any, keepdim: bool) -> Any:
 
 
 def _arg(op: str, input: Handle, dim: Any, keepdim: bool) -> Tensor:
-    """min over i of (i where x_i is the extreme, else n); a NaN counts as extreme."""
     node = node_of(input, op)
     shape = node.shape
+    place = 0 if dim is None else as_axis(op, dim, node.ndim)
     if dim is None:
         node = ops.reshape(node, shape=(numel(shape),))
-    place = as_axis(op, 0 if dim is None else dim, node.ndim) if node.ndim else 0
-    if not node.ndim:
-        return wrap(full(0, (), int64))
-    reduce = _largest if op == "argmax" else _smallest
-    n = node.shape[place]
-    best = reduce(op, node, (place,))
-    hit = ops.eq(node, spread(best, node.shape, (place,)))
-    if node.dtype.kind == "f":
-        hit = ops.maximum(hit, negated(ops.eq(node, node)))
-    column = (1,) * place + (n,) + (1,) * (node.ndim - place - 1)
-    places = ops.broadcast(
-        ops.reshape(ops.iota(size=n, dtype=int64), shape=column), shape=node.shape
-    )
-    first = _smallest(op, ops.where(hit, places, full(n, node.shape, int64)), (place,))
+    if node.shape[place] == 0:
+        raise errors.shape(op, "the extreme of no elements does not exist", node)
+    first = _argmax(node if op == "argmax" else turned(node), axis=place)
     if dim is None:
         return wrap(ops.reshape(first, shape=(1,) * len(shape))) if keepdim else wrap(first)
-    return wrap(kept(first, node.shape, (place,), keepdim))
+    return wrap(kept(first, shape, (place,), keepdim))
+
+
+def _argmax_array(x: Array, axis: int) -> Array:
+    wide = x.astype(np.float32) if x.dtype.kind == "V" else x  # NumPy does not see bfloat16's NaN
+    return np.asarray(np.argmax(wide, axis=axis), np.int64)
+
+
+def _argmax_body(x: Node, axis: int) -> list[Node]:
+    """min over i of (i where x_i is the largest, else n); a NaN counts as largest."""
+    n = x.shape[axis]
+    hit = ops.eq(x, spread(ops.reduce_max(x, axes=(axis,)), x.shape, (axis,)))
+    if x.dtype.kind == "f":
+        hit = ops.maximum(hit, negated(ops.eq(x, x)))
+    column = (1,) * axis + (n,) + (1,) * (x.ndim - axis - 1)
+    places = ops.reshape(ops.iota(size=n, dtype=int64), shape=column)
+    places = ops.broadcast(places, shape=x.shape)
+    return [_smallest("argmax", ops.where(hit, places, full(n, x.shape, int64)), (axis,))]
+
+
+_argmax = region(
+    "argmax", _argmax_body, kernel=_argmax_array,
+    infer=lambda x, axis: Type(drop(x.shape, (axis,)), int64),
+)  # fmt: skip

@@ -1,7 +1,8 @@
 """Running products, extremes and log-sums along one axis, and differences.
 
 The meaning of each scan is log2(n) steps that combine every element with the one 1, 2, 4, ...
-places before it (Hillis and Steele, "Data parallel algorithms", 1986); NumPy's loop is the fast path.
+places before it (Hillis and Steele, "Data parallel algorithms", 1986); NumPy's loop is the fast
+path.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def gather(input: Handle, dim: int, index: Handle, *, axis: int | None = None) -
 def take_along_dim(
     input: Handle, indices: Handle, dim: int | None = None, *, axis: int | None = None
 ) -> Tensor:
-    """``gather`` whose operands broadcast along the other axes; over the flat tensor without dim."""
+    """``gather`` whose operands broadcast along the other axes; without dim, on flat tensors."""
     named = axis if dim is None else dim
     node, index = node_of(input, "take_along_dim"), node_of(indices, "take_along_dim")
     if named is None:

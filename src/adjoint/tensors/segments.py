@@ -18,7 +18,6 @@ from adjoint.tensors.arithmetic import to_dtype
 from adjoint.tensors.handle import Handle, node_of, wrap
 from adjoint.tensors.reduction import turned
 from adjoint.tensors.regions import index_set, region
-from adjoint.tensors.scans import scan
 
 if TYPE_CHECKING:
     from adjoint.tensors.tensor import Tensor

@@ -13,14 +13,21 @@ from adjoint import ops
 from adjoint.base.dtype import float32, float64
 from adjoint.ir.node import Node
 from adjoint.ops.rows import each
-from adjoint.ops.special import ERX, FAR, MIDDLE, NEAR, TAIL, Rational
+from adjoint.ops.special import ERX, FAR, MIDDLE, TAIL, Rational
 from adjoint.tensors import transcendental
 from adjoint.tensors.arithmetic import Operand, aligned, floating, pair, to_dtype
 from adjoint.tensors.elementwise import clamp
 from adjoint.tensors.handle import node_of, wrap
 from adjoint.tensors.pointwise import (
-    above, below, equals, number, opposite, select, size_of, with_sign,
-)  # fmt: skip
+    above,
+    below,
+    equals,
+    number,
+    opposite,
+    select,
+    size_of,
+    with_sign,
+)
 from adjoint.tensors.regions import region
 
 if TYPE_CHECKING:
@@ -169,7 +176,7 @@ def _moved(x: Node) -> tuple[Node, Node, Node, Node]:
 
 
 def _fraction(x: Node, mirrored: Node) -> Node:
-    """x - floor(x), exactly, where it is needed; elsewhere 1/2, at which sin and cos are harmless."""
+    """x - floor(x), exactly, where it is needed; elsewhere 1/2, harmless to sin and cos."""
     return select(mirrored, x - ops.floor(x), 0.5)
 
 

@@ -16,9 +16,11 @@ from adjoint.base.shape import as_axis, as_shape, numel
 from adjoint.ir.node import Array, Node, grad_mode
 from adjoint.runtime.device import META, Device
 from adjoint.runtime.device import device as as_device
-from adjoint.tensors import arithmetic, creation, display, indexing, movement, reduction
+from adjoint.tensors import (
+    arithmetic, contraction, creation, display, elementwise, indexing, movement, powers, reduction,
+)  # fmt: skip
 from adjoint.tensors.handle import Handle, _tensor_class, wrap
-from adjoint.tensors.methods import Methods
+from adjoint.tensors.methods import Methods, in_place
 
 
 class Tensor(Methods):
@@ -323,6 +325,15 @@ class Tensor(Methods):
     def __itruediv__(self, other: Any) -> Tensor:
         return self.assign(arithmetic.div(self, other).node, "div_")
 
+    __ifloordiv__ = in_place(arithmetic.floor_divide)
+    __imod__ = in_place(arithmetic.remainder)
+    __ipow__ = in_place(powers.pow)
+    __iand__ = in_place(arithmetic.bitwise_and)
+    __ior__ = in_place(arithmetic.bitwise_or)
+    __ixor__ = in_place(arithmetic.bitwise_xor)
+    __ilshift__ = in_place(arithmetic.bitwise_left_shift)
+    __irshift__ = in_place(arithmetic.bitwise_right_shift)
+
     # --- operators ---
 
     __add__ = arithmetic.add
@@ -331,6 +342,8 @@ class Tensor(Methods):
     __truediv__ = arithmetic.div
     __floordiv__ = arithmetic.floor_divide
     __mod__ = arithmetic.remainder
+    __pow__ = powers.pow
+    __abs__ = elementwise.abs
     __neg__ = arithmetic.neg
     __pos__ = arithmetic.positive
     __invert__ = arithmetic.bitwise_not
@@ -343,6 +356,7 @@ class Tensor(Methods):
     __le__ = arithmetic.le
     __gt__ = arithmetic.gt
     __ge__ = arithmetic.ge
+    __matmul__ = contraction.matmul
     __getitem__ = indexing.getitem
     __setitem__ = indexing.setitem
 
@@ -351,6 +365,9 @@ class Tensor(Methods):
 
     def __ne__(self, other: object) -> Any:
         return arithmetic.ne(self, other) if _comparable(other) else NotImplemented
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return contraction.matmul(other, self)
 
     def __radd__(self, other: Any) -> Tensor:
         return arithmetic.add(self, other)
@@ -369,6 +386,18 @@ class Tensor(Methods):
 
     def __rmod__(self, other: Any) -> Tensor:
         return arithmetic.remainder(other, self)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return powers.pow(other, self)
+
+    def __rlshift__(self, other: Any) -> Tensor:
+        return arithmetic.bitwise_left_shift(other, self)
+
+    def __rrshift__(self, other: Any) -> Tensor:
+        return arithmetic.bitwise_right_shift(other, self)
+
+    def __round__(self, ndigits: Any = None) -> Tensor:
+        return elementwise.round(self, decimals=ndigits or 0)
 
 
 _PLACES = ("cpu", "meta", "cuda", "mps", "xpu")

@@ -11,10 +11,17 @@ from adjoint import ops
 from adjoint.base.dtype import finfo
 from adjoint.ir.node import Array, Node
 from adjoint.ops.rows import each
-from adjoint.ops.structure import Region
 from adjoint.tensors.pointwise import (
-    above, below, equals, is_minus, number, opposite, select, size_of, with_sign,
-)  # fmt: skip
+    above,
+    below,
+    equals,
+    is_minus,
+    number,
+    opposite,
+    select,
+    size_of,
+    with_sign,
+)
 from adjoint.tensors.regions import pointwise
 
 LN2, LN10 = log(2.0), log(10.0)
@@ -46,7 +53,7 @@ def _exp2(x: Node) -> Node:
     bits = _EXPONENT_BITS[x.dtype.name]
     factors: list[Node] = []
     for bit in range(bits, -1, -1):
-        power = 2.0**-(2**bit)
+        power = 2.0 ** -(2**bit)
         factor = select(down, power, number(1 / power if bit < bits else 1, x))
         has_bit = opposite(below(size, 2.0**bit))
         factors.append(select(has_bit, factor, 1))
@@ -165,7 +172,7 @@ def _asinh(x: Node) -> Node:
 
 def _acosh(x: Node) -> Node:
     t = x - 1.0
-    return select(above(x, _large(x)), ops.log(x) + LN2, _log1p(t + ops.sqrt(t * (t + 2.0))))
+    return select(above(x, _large(x)), ops.log(x) + LN2, _log1p(t + ops.sqrt(t) * ops.sqrt(t + 2.0)))
 
 
 def _atanh(x: Node) -> Node:

@@ -73,7 +73,9 @@ def _compare(actual: Any, expected: Any, where: str, rules: _Rules) -> None:
 def _compare_arrays(actual: Any, expected: Any, where: str, rules: _Rules) -> None:
     a, e = _array(actual), _array(expected)
     if a.shape != e.shape:
-        _fail(where, [f"shapes differ: {errors.dims(a.shape)} and {errors.dims(e.shape)}"], rules.msg)
+        _fail(
+            where, [f"shapes differ: {errors.dims(a.shape)} and {errors.dims(e.shape)}"], rules.msg
+        )
     first, second = _dtype(a), _dtype(e)
     numbers = not hasattr(actual, "dtype") or not hasattr(expected, "dtype")
     if rules.check_dtype and first is not second and not numbers:

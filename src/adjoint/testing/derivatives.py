@@ -87,9 +87,7 @@ def _check_settings(order: int, mode: str) -> None:
 
 def _moved(leaves: Sequence[Any]) -> list[int]:
     """Positions of the leaves to differentiate by."""
-    floats = [
-        i for i, x in enumerate(leaves) if isinstance(x, Handle) and x.node.dtype.kind == "f"
-    ]
+    floats = [i for i, x in enumerate(leaves) if isinstance(x, Handle) and x.node.dtype.kind == "f"]
     moved = [i for i in floats if leaves[i].requires_grad] or floats
     if not moved:
         raise errors.argument(
