@@ -51,7 +51,9 @@ def fold_in(key: Handle, data: Any) -> Tensor:
         words = [constant(np.array(w, np.uint32)) for w in (number & 0xFFFFFFFF, number >> 32)]
         return wrap(sampling.fold_in(node, *words))
     if data.dtype.kind not in "iu" or data.shape != ():
-        raise errors.wrong_dtype("fold_in", errors.describe(data), "one integer")
+        raise errors.wrong_dtype(
+            "fold_in", errors.describe(data), "one integer", hint="use vmap for many of them"
+        )
     number = to_dtype(to_dtype(data.node, int64), as_dtype("uint64"))
     high = ops.shift_right(number, constant(np.array(32, np.uint64)))
     return wrap(
@@ -117,7 +119,10 @@ def categorical(key: Handle, logits: Handle, axis: int = -1, shape: Any = None) 
         raise errors.not_a_tensor("categorical", logits)
     place = as_axis("categorical", axis, logits.ndim)
     if not logits.shape or logits.shape[place] == 0:
-        raise errors.shape("categorical", "needs an axis of at least one category", logits)
+        raise errors.shape(
+            "categorical", "needs an axis of at least one category", logits,
+            hint="logits have one entry per category along axis",
+        )  # fmt: skip
     node = to_dtype(logits.node, float64)
     node = ops.permute(node, axes=(*(i for i in range(node.ndim) if i != place), place))
     sizes = node.shape[:-1] if shape is None else _shape("categorical", shape)

@@ -26,8 +26,8 @@ def test_a_message_has_its_parts(mistake: Mistake) -> None:
     assert lines[at + 1] == f"        {source[number - 1].strip()}"
     assert set(lines[at + 2]) == {" ", "^"}, "a caret marks the expression"
     hint = lines[at + 3 :]
-    assert len(hint) == 1, "a hint ends the message"
-    assert hint[0].startswith("    ")
+    assert hint, "a hint ends the message"
+    assert all(line.startswith("    ") and line[4] != " " for line in hint)
     assert all(len(line) <= 110 for line in lines), "lines fit a terminal"
     missing = [word for word in mistake.mentions if word not in str(error)]
     assert missing == []

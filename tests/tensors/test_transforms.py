@@ -66,7 +66,7 @@ def test_hessians_and_their_products() -> None:
     f = lambda m, x: (m.tanh(x) * x).sum() + (x[0] * x[1] * x[2]) ** 2  # noqa: E731
     x = ad.tensor(value)
     dense = ad.hessian(lambda x: f(ad, x))(x).numpy()
-    oracle = torch.func.hessian(lambda t: f(torch, t))(torch.tensor(value)).numpy()
+    oracle = torch.autograd.functional.hessian(lambda t: f(torch, t), torch.tensor(value)).numpy()
     np.testing.assert_allclose(dense, oracle, rtol=1e-9, atol=1e-12)
     product = ad.hvp(lambda x: f(ad, x), (x,), (ad.tensor(v),)).numpy()
     np.testing.assert_allclose(product, dense @ v, rtol=1e-8)

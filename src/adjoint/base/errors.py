@@ -137,7 +137,10 @@ def mixed_dtypes(op: str, *operands: object) -> AdjointError:
 
 def not_a_tensor(op: str, value: object, *, hint: str = "") -> AdjointError:
     if value is None:
-        what, advice = "None as a tensor", "check where it was set: a function without a return gives None"
+        what, advice = (
+            "None as a tensor",
+            "check where it was set: a function without a return gives None",
+        )
     else:
         kind = type(value).__name__
         what = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} as a tensor: {_clip(value)}"
@@ -156,7 +159,7 @@ def not_a_number(op: str, value: object, path: str) -> AdjointError:
 def not_an_array_of_numbers(op: str, array: object, dtype: str) -> AdjointError:
     return build(
         DTypeError,
-        f"{op}: an array of dtype {dtype} does not hold numbers that tensors have: {_clip(array)}",
+        f"{op}: an array of dtype {dtype} does not hold numbers: {_clip(array)}",
         hint=_numeric(dtype),
     )
 
@@ -169,6 +172,15 @@ def _numeric(kind: str) -> str:
     if kind.startswith("complex"):
         return "there are no complex dtypes: keep x.real and x.imag as two tensors"
     return "tensors hold numbers and bools: convert what is neither, or leave it out"
+
+
+def bad_argument(op: str, name: str, value: object, wanted: str) -> AdjointError:
+    kind = type(value).__name__
+    return build(
+        DTypeError,
+        f"{op}: {name} must be {wanted}, got {_clip(value)} ({kind})",
+        hint=f"check the order of the arguments, and where {name} comes from",
+    )
 
 
 def does_not_fit(op: str, value: int, dtype: str, bits: int, kind: str) -> AdjointError:
@@ -315,11 +327,14 @@ def index(
     return build(kind, f"{op}: {what}", hint=hint)
 
 
-def out_of_range(op: str, value: int, axis: int, size: int, of: object = None) -> AdjointError:
+def out_of_range(
+    op: str, value: int, axis: int | None, size: int, of: object = None
+) -> AdjointError:
     shown = "" if of is None else f": {describe(of)}"
+    place = "an axis" if axis is None else f"axis {axis}"
     return build(
         IndexingError,
-        f"{op}: index {_number(value)} is out of range for axis {axis} of size {size}{shown}",
+        f"{op}: index {_number(value)} is out of range for {place} of size {size}{shown}",
         hint=f"allowed: {-size} to {size - 1}" if size else "the axis is empty",
     )
 

@@ -74,7 +74,7 @@ def broadcast_shapes(op: str, *shapes: Shape) -> Shape:
     return tuple(out)
 
 
-def as_axis(op: str, axis: object, ndim: int) -> int:
+def as_axis(op: str, axis: object, ndim: int, of: str = "a tensor") -> int:
     """A non-negative axis from a possibly negative one; raises when out of range."""
     if isinstance(axis, bool):
         raise errors.axis(op, repr(axis), ndim)
@@ -83,7 +83,7 @@ def as_axis(op: str, axis: object, ndim: int) -> int:
     except TypeError:
         raise errors.axis(op, repr(axis), ndim) from None
     if not -ndim <= value < ndim:
-        raise errors.axis(op, value, ndim)
+        raise errors.axis(op, value, ndim, of)
     return value % ndim if ndim else 0
 
 

@@ -15,7 +15,7 @@ from adjoint.ir.node import (
     NO_PARAMS, Array, Node, Op, Type, apply, constant, evaluate, finish, force, state,
 )  # fmt: skip
 from adjoint.ops.rows import (
-    TABLE, batch_all, binary, comparison, each, no_gradient, op, repeated, same_type, unary,
+    TABLE, batch_all, binary, comparison, each, no_gradient, number, op, repeated, same_type, unary,
     zeros_like,
 )  # fmt: skip
 from adjoint.ops.special import erf_array
@@ -177,7 +177,7 @@ def _install(name: str, row: Op) -> None:
 
 
 def _scalar(value: float, like: Node) -> Node:
-    return constant(np.asarray(value, like.dtype.numpy))
+    return constant(number(value, like.dtype))
 
 
 def _broadcast(node: Node, shape: Shape) -> Node:

@@ -57,9 +57,16 @@ def no_gradient(
     return (None,) * len(args)
 
 
+def flat(
+    ct: Node, out: Node, wanted: Wanted, args: tuple[Node, ...], params: Params
+) -> tuple[Node | None, ...]:
+    """The vjp of an op that is constant almost everywhere: zeros, so that a gradient arrives."""
+    return tuple(zeros_like(ct) if needs else None for needs in wanted)
+
+
 def unary(name: str, ref: Callable[[Array], Array], rule: Rule | None, quiet: bool = False) -> Op:
-    """A pointwise op of one argument; ``rule(ct, out, x)``."""
-    vjp = each(rule) if rule is not None else no_gradient
+    """A pointwise op of one argument; ``rule(ct, out, x)``, or None where that is zero."""
+    vjp = each(rule) if rule is not None else flat
     return op(name, "pointwise", infer=same_type, ref=ref, vjp=vjp, vmap=batch_all, quiet=quiet)
 
 
@@ -116,8 +123,16 @@ def with_batch(size: int, node: Node, batched: bool) -> Node:
 
 def full(value: float, shape: Shape, dtype: DType) -> Node:
     """A node of ``shape`` filled with ``value``."""
-    scalar = constant(np.asarray(value, dtype.numpy))
+    scalar = constant(number(value, dtype))
     return scalar if shape == () else repeated(scalar, shape)
+
+
+def number(value: float, dtype: DType) -> Array:
+    """``value`` as a 0-d array; beyond the range of a float dtype it is infinite, not a warning."""
+    if -60000 < value < 60000:  # every dtype but the small integers holds these
+        return np.asarray(value, dtype.numpy)
+    with np.errstate(over="ignore"):
+        return np.asarray(value, dtype.numpy)
 
 
 def repeated(node: Node, shape: Shape) -> Node:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from adjoint.ops.rows import each, full, op, with_batch, zeros_like
 Nodes = Sequence[Node]
 
 
+_next_region = count().__next__
+
+
 class Region:
     """A named composite: one node in a program, its meaning given by ``body``.
 
@@ -26,6 +30,7 @@ class Region:
     infer(*nodes, **static) -> Type(s): needed when there is no body.
     vjp(ct, out, wanted, args, static) -> nodes: a hand-written derivative.
     vmap(op, size, batched, args, params) -> node: a hand-written batching rule.
+    key: tells regions of equal name apart in the key of a Graph.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class Region:
         self.infer = infer
         self.vjp = vjp
         self.vmap = vmap
+        self.key = f"{name}#{_next_region()}"
 
     def __repr__(self) -> str:
         return self.name

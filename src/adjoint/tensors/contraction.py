@@ -10,7 +10,7 @@ from adjoint.base import errors
 from adjoint.base.shape import as_axes, as_axis, as_size, broadcast_shapes, numel
 from adjoint.ir.node import NO_PARAMS, Node, apply
 from adjoint.ops.movement import narrow
-from adjoint.tensors import arithmetic, movement
+from adjoint.tensors import arithmetic, diagonals
 from adjoint.tensors.handle import Handle, node_of, wrap
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def trace(input: Handle, offset: int = 0) -> Tensor:
 
     if node_of(input, "trace").ndim < 2:
         raise errors.shape("trace", "needs at least 2 dimensions", input)
-    return reduction.sum(movement.diagonal(input, offset, -2, -1), -1)
+    return reduction.sum(diagonals.diagonal(input, offset, -2, -1), -1)
 
 
 def multi_dot(tensors: Any) -> Tensor:

@@ -12,6 +12,7 @@ from adjoint.base import errors
 from adjoint.base.dtype import OF_NUMPY, DType, as_dtype, bool_, float32, int64
 from adjoint.base.shape import Shape, as_shape, as_size, check_allocation
 from adjoint.ir.node import Array, Node, Type, abstract, constant
+from adjoint.ops.rows import number
 from adjoint.runtime.device import META
 from adjoint.runtime.device import device as as_device
 from adjoint.tensors.handle import Handle, wrap
@@ -210,7 +211,7 @@ def scalar_node(value: Any, op: str, like: Node | None) -> Node:
         elif kind is int and dtype.kind == "b":
             dtype = int64
         elif kind is bool:
-            return constant(np.asarray(value, dtype.numpy))
+            return constant(number(value, dtype))
         return constant(scalar_array(value, dtype, op))
     if kind in (float, int, bool) or isinstance(value, (np.ndarray, np.generic)):
         return constant(to_array(value, op))
@@ -220,6 +221,8 @@ def scalar_node(value: Any, op: str, like: Node | None) -> Node:
 def scalar_array(value: Any, dtype: DType, op: str) -> Array:
     """A 0-d array of ``dtype``; raises when an integer does not fit."""
     try:
+        if isinstance(value, (int, float)):
+            return number(value, dtype)
         return np.asarray(value, dtype.numpy)
     except OverflowError:
         raise errors.does_not_fit(op, value, dtype.name, dtype.bits, dtype.kind) from None
@@ -266,7 +269,7 @@ def _from_nested(data: Any, op: str, keep_double: bool) -> Array:
     if array.dtype not in OF_NUMPY:
         _refuse_odd(plain, op)
     if array.dtype == np.float64 and not found and not keep_double:
-        array = array.astype(np.float32)
+        array = _convert(array, float32, copy=False)
     return _supported(array, op)
 
 

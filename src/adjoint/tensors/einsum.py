@@ -180,7 +180,8 @@ def _without_ones(term: Term, sizes: Sizes) -> Term:
 
 def _next_pair(terms: Sequence[Term], result: Labels, sizes: Sizes) -> tuple[int, int]:
     """The two terms whose product adds least to what must be held, then costs least; those with
-    a common label first. Source: Gray and Kourtis, "Hyper-optimized tensor network contraction", 2021 (greedy)."""
+    a common label first. Source: Gray and Kourtis, "Hyper-optimized tensor network contraction",
+    2021 (greedy)."""
     best: tuple[bool, int, int, int, int] | None = None
     for j in range(1, len(terms)):
         for i in range(j):

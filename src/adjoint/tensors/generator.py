@@ -68,8 +68,9 @@ class Generator:
         value = new_state.node.array("set_state") if isinstance(new_state, Handle) else new_state
         if not good or value.dtype != np.uint32:
             raise errors.wrong_dtype(
-                "set_state", errors.describe(new_state), "the uint32[4] that get_state() gave"
-            )
+                "set_state", errors.describe(new_state), "the uint32[4] that get_state() gave",
+                hint="save the state with state = generator.get_state()",
+            )  # fmt: skip
         a, b, c, d = (int(word) for word in value)
         with _LOCK:
             self._seed, self._offset = a | b << 32, c | d << 32
@@ -114,7 +115,7 @@ def as_seed(op: str, seed: Any) -> int:
             op, f"a seed of type {type(seed).__name__}", "an integer", hint="manual_seed(0), say"
         ) from None
     if not -(2**63) <= number < 2**64:
-        raise errors.argument(op, f"the seed {number} does not fit into 64 bits")
+        raise errors.does_not_fit(op, number, "a seed of 64 bits", 64, "u")
     return number % 2**64
 
 

@@ -153,7 +153,10 @@ class Handle:
     def retain_grad(self) -> None:
         """Also keep ``.grad`` of this computed tensor."""
         if not self.node.needs_grad:
-            raise errors.grad("retain_grad: this tensor does not require grad")
+            raise errors.grad(
+                f"retain_grad: {errors.describe(self.node)} does not require grad",
+                hint="set requires_grad=True on what it is computed from",
+            )
         if self.is_leaf:
             return
         me = weakref.ref(self)
@@ -180,7 +183,7 @@ class Handle:
         if value.shape != node.shape:
             raise errors.shape(
                 op, "an in-place operation cannot change the shape", node, value,
-                hint="use the operation without the trailing underscore",
+                hint="make a new tensor instead: x = x + y rather than x += y or x.add_(y)",
             )  # fmt: skip
         if value.dtype is not node.dtype:
             value = _cast_back(op, value, node)
@@ -207,7 +210,9 @@ class Handle:
         node = self.node
         if node.needs_grad and node.leaf is not None:
             if value.dtype.kind != "f":
-                raise errors.wrong_dtype(op, value.dtype, "a float dtype")
+                raise errors.wrong_dtype(
+                    op, value.dtype, "a float dtype", hint="convert first: x.float()"
+                )
             self._make_leaf(value)
         elif node.needs_grad:
             with grad_mode(True):
@@ -226,7 +231,9 @@ class Handle:
         node = self.node
         if not node.needs_grad:
             raise errors.grad(
-                "register_hook: this tensor does not require grad, no gradient will reach it"
+                f"register_hook: {errors.describe(node)} does not require grad, "
+                "no gradient will reach it",
+                hint="set requires_grad=True before computing with it",
             )
         if node.hooks is None:
             node.hooks = Hooks()
@@ -326,7 +333,9 @@ def seed_of(tensor: Handle, gradient: Any) -> Node:
         return full(1, node.shape, node.dtype)
     seed = node_of(gradient, "backward", node)
     if seed.shape != node.shape:
-        raise errors.shape("backward", "gradient= must have the tensor's shape", seed, node)
+        raise errors.shape("backward", "gradient= must have the shape of the tensor", seed, node,
+            hint=f"pass a tensor of shape {errors.dims(node.shape)}",
+        )  # fmt: skip
     return seed if seed.dtype is node.dtype else cast(seed, dtype=node.dtype)
 
 

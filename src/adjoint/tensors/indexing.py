@@ -42,15 +42,21 @@ def setitem(input: Handle, index: Any, value: Any) -> None:
     if new.dtype is not node.dtype:
         if new.dtype.kind == "f" and node.dtype.kind != "f":
             raise errors.wrong_dtype(
-                "setitem", new.dtype, f"values for a {node.dtype.name} tensor",
+                "setitem", new.dtype, f"values that {node.dtype.name} holds",
                 hint="convert the tensor first: x = x.float()",
             )  # fmt: skip
         new = to_dtype(new, node.dtype)
     lead = new.ndim - chosen.ndim
     if lead > 0 and all(s == 1 for s in new.shape[:lead]):
         new = ops.reshape(new, shape=new.shape[lead:])
-    if broadcast_shapes("setitem", new.shape, chosen.shape) != chosen.shape:
-        raise errors.shape("setitem", f"value does not fit into {errors.dims(chosen.shape)}", new)
+    lead = chosen.ndim - new.ndim
+    if lead < 0 or any(
+        n not in (1, s) for n, s in zip(new.shape, chosen.shape[lead:], strict=True)
+    ):
+        raise errors.shape(
+            "setitem", f"the value does not fit the selection {errors.dims(chosen.shape)}", new,
+            hint="sizes must be equal or 1, compared from the last axis",
+        )  # fmt: skip
     if new.shape != chosen.shape:
         new = ops.broadcast(new, shape=chosen.shape)
     input.assign(index_set(node, constant(chosen.reshape(-1)), new), "setitem")
@@ -80,10 +86,12 @@ def nonzero(input: Handle, *, as_tuple: bool = False) -> Any:
     return wrap(constant(stacked.astype(np.int64)))
 
 
-def in_range(index: Node, size: int, what: str) -> Node:
+def in_range(
+    index: Node, size: int, op: str, axis: int | None = None, of: Node | None = None
+) -> Node:
     """``index`` with negative entries counted from the end; raises IndexingError outside."""
     if index.dtype.kind not in "iu":
-        raise errors.wrong_dtype(what, index.dtype, "an integer index", hint="index.long()")
+        raise errors.wrong_dtype(op, index.dtype, "an integer index", hint="index.long()")
     index = to_dtype(index, int64)
     if index.is_abstract:
         return ops.where(ops.lt(index, index * 0), index + size, index)
@@ -92,10 +100,7 @@ def in_range(index: Node, size: int, what: str) -> Node:
         low, high = int(values.min()), int(values.max())
         if low < -size or high >= size:
             bad = low if low < -size else high
-            raise errors.index(
-                f"{what}: index {bad} is out of range for an axis of size {size}",
-                hint=f"allowed: {-size} to {size - 1}" if size else "the axis is empty",
-            )
+            raise errors.out_of_range(op, bad, axis, size, of)
         if low < 0:
             return constant(np.where(values < 0, values + size, values))
     return index
@@ -115,12 +120,12 @@ def _complete(index: Any, node: Node) -> list[Any]:
         items.extend(_entry(item))
     dots = [at for at, i in enumerate(items) if i is Ellipsis]
     if len(dots) > 1:
-        raise errors.index("only one ... is allowed")
+        raise errors.index("only one ... is allowed", hint="write : for each of the other axes")
     used = sum(_width(i) for i in items)
     if used > node.ndim:
         raise errors.index(
-            f"{used} indices for {node.ndim} dimensions: {errors.describe(node)}",
-            hint="count the axes; x.shape shows them",
+            f"{used} indices for {node.ndim} axes: {errors.describe(node)}",
+            hint="an index takes one axis each; x.shape shows them",
         )
     at = dots[0] if dots else len(items)
     fill = [slice(None)] * (node.ndim - used)
@@ -133,7 +138,9 @@ def _entry(item: Any) -> list[Any]:
     if item is None or item is Ellipsis or isinstance(item, slice):
         return [item]
     if isinstance(item, (bool, np.bool_)):
-        raise errors.index("a bare True or False selects nothing useful", hint="use a bool tensor")
+        raise errors.index(
+            f"a bare {item} selects nothing useful", hint="use a bool tensor with one entry per row"
+        )
     if isinstance(item, (int, np.integer)):
         return [int(item)]
     if isinstance(item, (list, tuple, range, np.ndarray)):
@@ -142,17 +149,22 @@ def _entry(item: Any) -> list[Any]:
             raise errors.index(
                 f"an index array must hold integers or bools, got {array.dtype}",
                 kind=errors.DTypeError,
+                hint="convert it: array.astype(int)",
             )
         item = wrap(constant(array))
     if not isinstance(item, Handle):
         raise errors.index(
-            f"cannot index with {type(item).__name__} {item!r}",
-            hint="use integers, slices, None, ..., or index tensors", kind=errors.DTypeError,
+            f"cannot index with a {type(item).__name__}: {errors.shorten(repr(item))}",
+            hint="use // for whole division, or int(index)" if isinstance(item, float)
+            else "use integers, slices, None, ..., or index tensors",
+            kind=errors.DTypeError,
         )  # fmt: skip
     node = item.node
     if node.dtype is bool_:
         if node.ndim == 0:
-            raise errors.index("a 0-d bool selects nothing useful", hint="use a bool tensor")
+            raise errors.index(
+                "a 0-d bool selects nothing useful", hint="use a bool tensor with one entry per row"
+            )
         return [_Mask(node)]
     if node.dtype.kind == "f":
         raise errors.wrong_dtype("indexing", node.dtype, "integers or bools", hint="index.long()")
@@ -187,7 +199,8 @@ def _checked(items: list[Any], node: Node) -> list[Any]:
             if covered != item.mask.shape:
                 raise errors.index(
                     f"a bool index of shape {errors.dims(item.mask.shape)} for axes of size "
-                    f"{errors.dims(covered)}"
+                    f"{errors.dims(covered)}: {errors.describe(node)}",
+                    hint="a mask has the sizes of the axes it selects on; x[:, mask] skips one",
                 )
             found = np.nonzero(item.mask.array("indexing with a bool tensor"))
             out.extend(_Pick(constant(f.astype(np.int64))) for f in found)
@@ -196,13 +209,10 @@ def _checked(items: list[Any], node: Node) -> list[Any]:
         n = node.shape[axis]
         if isinstance(item, int):
             if not -n <= item < n:
-                raise errors.index(
-                    f"index {item} is out of range for axis {axis} of size {n}",
-                    hint=f"allowed: {-n} to {n - 1}" if n else "the axis is empty",
-                )
+                raise errors.out_of_range("indexing", item, axis, n, node)
             item = item % n
         elif isinstance(item, _Pick):
-            item = _Pick(in_range(item.index, n, f"axis {axis}"))
+            item = _Pick(in_range(item.index, n, "indexing", axis, node))
         out.append(item)
         axis += 1
     return out
@@ -247,8 +257,13 @@ def _range_of(item: Any, n: int) -> tuple[int, int, int]:
         return 0, n, 1
     try:
         first, stop, step = item.indices(n)
-    except (TypeError, ValueError) as problem:
-        raise errors.index(f"bad slice {item}: {problem}") from None
+    except (TypeError, ValueError):
+        bounds = [b for b in (item.start, item.stop, item.step) if b is not None]
+        shown = ", ".join(errors.shorten(repr(b)) for b in bounds)
+        raise errors.index(
+            f"a slice needs integers, and a step other than 0, got {shown}",
+            hint="use // for whole division, or int(bound)",
+        ) from None
     size = len(range(first, stop, step))
     return (first if size else 0), size, (step if size > 1 else 1)
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from adjoint.tensors import (
-    arithmetic, contraction, elementwise, indexing, linalg, movement, norms, powers, predicates,
-    random, reduction, scans, sets, sorting, special,
+    arithmetic, contraction, diagonals, elementwise, indexing, linalg, movement, norms, powers,
+    predicates, random, reduction, scans, sets, sorting, special,
 )  # fmt: skip
 from adjoint.tensors import scatter as positions
 from adjoint.tensors.handle import Handle
@@ -112,8 +112,8 @@ class Methods(Handle):
     narrow, select = movement.narrow, movement.select
     flip, fliplr, flipud, roll = movement.flip, movement.fliplr, movement.flipud, movement.roll
     repeat, tile, repeat_interleave = movement.repeat, movement.tile, movement.repeat_interleave
-    diagonal, diag, diag_embed = movement.diagonal, movement.diag, movement.diag_embed
-    tril, triu = movement.tril, movement.triu
+    diagonal, diag, diag_embed = diagonals.diagonal, diagonals.diag, diagonals.diag_embed
+    tril, triu = diagonals.tril, diagonals.triu
     clone, contiguous = movement.clone, movement.contiguous
     tril_, triu_ = in_place(tril), in_place(triu)
 

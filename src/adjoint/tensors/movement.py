@@ -120,7 +120,7 @@ def squeeze(input: Handle, dim: Any = None, *, axis: Any = None) -> Tensor:
 def unsqueeze(input: Handle, dim: int) -> Tensor:
     """Insert an axis of size 1 at ``dim``."""
     node = _tensor("unsqueeze", input)
-    axis = as_axis("unsqueeze", dim, node.ndim + 1)
+    axis = as_axis("unsqueeze", dim, node.ndim + 1, "a result")
     return view(input, ops.reshape, shape=(*node.shape[:axis], 1, *node.shape[axis:]))
 
 
@@ -134,7 +134,8 @@ def expand(input: Handle, *sizes: Any) -> Tensor:
     node = _tensor("expand", input)
     wanted = as_shape("expand", sizes[0] if len(sizes) == 1 else sizes)
     lead = len(wanted) - node.ndim
-    if lead < 0 or any(n not in (1, s, -s * n) for n, s in zip(node.shape, wanted[lead:])):
+    same = zip(node.shape, wanted[max(lead, 0) :], strict=False)
+    if lead < 0 or any(n != 1 and s not in (n, -1) for n, s in same):
         raise errors.expand(node.shape, wanted)
     full = tuple(node.shape[i - lead] if s == -1 and i >= lead else s for i, s in enumerate(wanted))
     if any(s < 0 for s in full):
@@ -176,7 +177,7 @@ def cat(tensors: Sequence[Handle], dim: int = 0, *, axis: int | None = None) -> 
 def stack(tensors: Sequence[Handle], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """Join tensors of one shape along a new axis."""
     nodes = _nodes("stack", tensors)
-    place = as_axis("stack", dim if axis is None else axis, nodes[0].ndim + 1)
+    place = as_axis("stack", dim if axis is None else axis, nodes[0].ndim + 1, "a result")
     for i, node in enumerate(nodes):
         if node.shape != nodes[0].shape:
             raise errors.shape(
@@ -362,63 +363,6 @@ def repeat_interleave(input: Handle, repeats: Any, dim: int | None = None) -> Te
     return wrap(take_axis(node, constant(places), axis))
 
 
-def diagonal(input: Handle, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """The elements i, i + offset of axes ``dim1``, ``dim2``, as a new last axis."""
-    node = _tensor("diagonal", input)
-    a, b = as_axis("diagonal", dim1, node.ndim), as_axis("diagonal", dim2, node.ndim)
-    if a == b:
-        raise errors.repeated_axis("diagonal", (a, b))
-    moved = movedim(input, (a, b), (-2, -1))
-    rows, columns = moved.shape[-2:]
-    top, left = max(-offset, 0), max(offset, 0)
-    count = max(min(rows - top, columns - left), 0)
-    flat = reshape(moved, (*moved.shape[:-2], rows * columns))
-    if count == 0:
-        return narrow(flat, -1, 0, 0)
-    lead = flat.ndim - 1
-    return view(
-        flat, ops.slice,
-        starts=(*(0,) * lead, top * columns + left), sizes=(*flat.shape[:-1], count),
-        steps=(*(1,) * lead, columns + 1),
-    )  # fmt: skip
-
-
-def diag(input: Handle, diagonal: int = 0) -> Tensor:
-    """A matrix with this vector on a diagonal, or the diagonal of this matrix."""
-    node = _tensor("diag", input)
-    if node.ndim == 2:
-        return globals()["diagonal"](input, diagonal)
-    if node.ndim != 1:
-        raise errors.shape(
-            "diag", "needs 1 or 2 axes", node, hint="use diagonal or diag_embed for more"
-        )
-    return diag_embed(input, diagonal)
-
-
-def diag_embed(input: Handle, offset: int = 0) -> Tensor:
-    """Matrices with the last axis of ``input`` on a diagonal, zeros elsewhere."""
-    node = _tensor("diag_embed", input)
-    n = node.shape[-1]
-    size = n + abs(offset)
-    lead = node.ndim - 1
-    first = max(offset, 0) + max(-offset, 0) * size
-    room = size * size - first - (max(n - 1, 0) * (size + 1) + min(n, 1))
-    flat = ops.pad(
-        node, low=(*(0,) * lead, first), high=(*(0,) * lead, room), interior=(*(0,) * lead, size)
-    )
-    return wrap(ops.reshape(flat, shape=(*node.shape[:-1], size, size)))
-
-
-def tril(input: Handle, diagonal: int = 0) -> Tensor:
-    """The lower triangle of the last two axes, zeros above ``diagonal``."""
-    return _triangle("tril", input, diagonal, lower=True)
-
-
-def triu(input: Handle, diagonal: int = 0) -> Tensor:
-    """The upper triangle of the last two axes, zeros below ``diagonal``."""
-    return _triangle("triu", input, diagonal, lower=False)
-
-
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     """Coordinate grids of 1-D tensors; indexing ``"ij"`` (rows first) or ``"xy"``."""
     items = (
@@ -497,12 +441,3 @@ def _fill_in(old: Shape, new: Shape) -> Shape:
     if known != count:
         raise errors.reshape(old, new, count)
     return new
-
-
-def _triangle(op: str, input: Handle, diagonal: int, lower: bool) -> Tensor:
-    node = _tensor(op, input)
-    if node.ndim < 2:
-        raise errors.shape(op, "needs at least 2 axes", node, hint="make a matrix: x[None, :]")
-    mask = np.tri(node.shape[-2], node.shape[-1], diagonal if lower else diagonal - 1, dtype=bool)
-    keep = ops.broadcast(constant(mask if lower else ~mask), shape=node.shape)
-    return wrap(ops.where(keep, node, ops.pointwise.zeros_like(node)))

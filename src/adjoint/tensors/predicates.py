@@ -113,11 +113,10 @@ def result_type(*operands: Any) -> DType:
 
 
 def can_cast(from_: object, to: object) -> bool:
-    """Whether PyTorch's rules let an in-place result of dtype ``from_`` be stored as ``to``:
-    not from floats to integers, not from signed to unsigned, not from numbers to bool."""
-    source, target = as_dtype(from_), as_dtype(to)
-    order = "buif"
-    return order.index(source.kind) <= order.index(target.kind)
+    """Whether PyTorch's rules let a result of dtype ``from_`` be stored as ``to``: bool, integer
+    and float are kinds in rising order, and the kind may not fall."""
+    order = {"b": 0, "u": 1, "i": 1, "f": 2}
+    return order[as_dtype(from_).kind] <= order[as_dtype(to).kind]
 
 
 def _class(op: str, region: Region, input: Operand, exact: bool) -> Tensor:

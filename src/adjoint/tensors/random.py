@@ -26,6 +26,7 @@ from adjoint.tensors.handle import Handle, node_of, wrap
 if TYPE_CHECKING:
     from adjoint.tensors.tensor import Tensor
 
+_ADVICE = {"p": "; sigmoid(x) makes probabilities of scores", "std": "; exp(x) makes it positive"}
 Draw = Callable[[Node, Shape, DType], Node]
 
 
@@ -76,7 +77,7 @@ def randint(
     if size is None:
         low, high, size = 0, low, high
     if size is None:
-        raise errors.argument("randint", "the size is missing", hint="randint(0, 10, (3,)), say")
+        raise errors.argument("randint", "the size is missing", hint="say randint(0, 10, (3,))")
     wanted = as_dtype(dtype)
     first, end = integer_range("randint", low, high, wanted)
     shape = as_shape("randint", size)
@@ -199,7 +200,10 @@ def multinomial(
     if node.dtype.kind != "f":
         raise errors.wrong_dtype("multinomial", node.dtype, "float weights", hint="x.float()")
     if node.ndim not in (1, 2):
-        raise errors.shape("multinomial", "needs one row or a matrix of rows", node)
+        raise errors.shape(
+            "multinomial", "needs one row of weights or a matrix of rows", node,
+            hint="merge the leading axes first: x.flatten(0, -2)",
+        )  # fmt: skip
     rows = 1 if node.ndim == 1 else node.shape[0]
     weights = ops.reshape(to_dtype(node, float64), shape=(rows, node.shape[-1]))
     _check_weights(weights, count, replacement)
@@ -282,12 +286,21 @@ def integer_range(op: str, low: Any, high: Any, dtype: DType) -> tuple[int, int]
     try:
         first, end = operator.index(low), operator.index(high)
     except (TypeError, errors.AdjointError):
-        raise errors.wrong_dtype(op, f"the range {low!r} to {high!r}", "integers") from None
+        raise errors.wrong_dtype(
+            op, f"the range {errors.shorten(repr(low))} to {errors.shorten(repr(high))}", "integers",
+            hint="use int(x), or rand for floats",
+        ) from None  # fmt: skip
     if first >= end:
-        raise errors.argument(op, f"the range [{first}, {end}) is empty")
+        raise errors.argument(
+            op,
+            f"the range [{first}, {end}) is empty",
+            hint="the end is not included: [0, 10) ends at 9",
+        )
     smallest = {"b": 0, "u": 0, "i": -_largest(dtype) - 1}.get(dtype.kind, -_largest(dtype))
     if first < smallest or end - 1 > _largest(dtype):
-        raise errors.argument(op, f"[{first}, {end}) does not fit into {dtype.name}")
+        raise errors.argument(
+            op, f"[{first}, {end}) does not fit into {dtype.name}", hint="pass a wider dtype="
+        )
     return first, end
 
 
@@ -342,7 +355,11 @@ def _require(op: str, name: str, node: Node, holds: Callable[[Any], Any], what: 
     values = node.array()
     good = holds(values)
     if not good.all():
-        raise errors.argument(op, f"{name} {what}, got {values[~good].reshape(-1)[0]}")
+        raise errors.argument(
+            op,
+            f"{name} {what}, got {values[~good].reshape(-1)[0]}",
+            hint=f"check how {name} is computed{_ADVICE.get(name, '')}",
+        )
 
 
 def _check_weights(weights: Node, count: int, replacement: bool) -> None:
@@ -356,11 +373,16 @@ def _check_weights(weights: Node, count: int, replacement: bool) -> None:
         return
     values = weights.array()
     if not ((values >= 0) & (values < math.inf)).all():
-        raise errors.argument("multinomial", "weights must be finite and not negative")
+        raise errors.argument(
+            "multinomial", "weights must be finite and not negative",
+            hint="softmax(scores, -1) makes weights of scores",
+        )  # fmt: skip
     positive = (values > 0).sum(axis=1).min(initial=n)
     if positive < (1 if replacement else count) and rows:
         raise errors.argument(
-            "multinomial", f"a row has {positive} positive weights, {count} samples were asked for"
+            "multinomial",
+            f"a row has {positive} positive weights, {count} samples were asked for",
+            hint="ask for fewer, or pass replacement=True",
         )
 
 

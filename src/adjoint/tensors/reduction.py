@@ -32,7 +32,9 @@ class Extreme(NamedTuple):
 def pick(dim: Any, axis: Any) -> Any:
     """The axes named by either keyword."""
     if dim is not None and axis is not None:
-        raise errors.argument("reduction", "give dim= or axis=, not both")
+        raise errors.argument(
+            "reduction", "both dim= and axis= are given", hint="they mean the same: drop one"
+        )
     return axis if dim is None else dim
 
 
@@ -54,7 +56,9 @@ def mean(
     node = node_of(input, "mean")
     node = to_dtype(node, as_dtype(dtype)) if dtype is not None else node
     if node.dtype.kind != "f":
-        raise errors.wrong_dtype("mean", node.dtype, "a float dtype", hint="x.float().mean()")
+        raise errors.wrong_dtype(
+            "mean", node.dtype, "a float dtype", hint="convert first: x.float().mean()"
+        )
     axes = as_axes("mean", pick(dim, axis), node.ndim)
     return wrap(kept(mean_node(node, axes), node.shape, axes, keepdim or keepdims))
 
@@ -226,7 +230,9 @@ def cumsum(
     place = pick(dim, axis)
     if place is None:
         if node.ndim > 1:
-            raise errors.argument("cumsum", "needs dim= for more than one dimension")
+            raise errors.argument(
+                "cumsum", "needs dim= for more than one axis", hint="cumsum(x, dim=0), say"
+            )
         place = 0
     place = as_axis("cumsum", place, node.ndim)
     return wrap(ops.cumsum(node, axis=place) if node.ndim else node)
@@ -272,7 +278,11 @@ def _root(x: Node) -> Node:
 
 def _largest(op: str, node: Node, axes: Shape) -> Node:
     if any_zero([node.shape[a] for a in axes]):
-        raise errors.shape(op, "the extreme of no elements does not exist", node)
+        what = "largest" if op in ("max", "amax", "argmax") else "smallest"
+        raise errors.shape(
+            op, f"there is no {what} of no elements", node,
+            hint="check for emptiness first: if x.numel()",
+        )  # fmt: skip
     return ops.reduce_max(node, axes=axes)
 
 

@@ -43,7 +43,7 @@ def unique_consecutive(
     place = as_axis("unique_consecutive", dim or 0, node.ndim)
     rows = np.moveaxis(node.array("unique_consecutive"), place, 0)
     n = rows.shape[0]
-    changed = (rows[1:] != rows[:-1]).reshape(max(n - 1, 0), -1).any(axis=1)
+    changed = (rows[1:] != rows[:-1]).any(axis=tuple(range(1, rows.ndim)))
     starts = np.flatnonzero(np.concatenate((np.ones(min(n, 1), bool), changed)))
     inverse = np.cumsum(np.concatenate((np.zeros(min(n, 1), np.int64), changed)), dtype=np.int64)
     counts = np.diff(np.append(starts, n))

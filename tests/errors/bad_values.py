@@ -1,0 +1,102 @@
+"""Arguments that nobody should pass, and the public functions they are passed to."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+import adjoint as ad
+
+# These touch the world outside: files, or the state of the whole process.
+LEFT_OUT = {"load", "save", "set_num_threads", "set_grad_enabled"}
+
+HUGE = 2**45  # elements: no machine holds that many
+
+
+def public_functions() -> dict[str, Callable[..., Any]]:
+    """Name and function for all that can be called in the public namespaces."""
+    found: dict[str, Callable[..., Any]] = {}
+    for prefix, space in (
+        ("", ad), ("random.", ad.random), ("linalg.", ad.linalg), ("Tensor.", ad.Tensor),
+    ):  # fmt: skip
+        names = dir(space) if isinstance(space, type) else list(vars(space))
+        for name in sorted(names):
+            value = getattr(space, name)
+            own = getattr(value, "__module__", "") or ""
+            is_ours = own.startswith("adjoint") and inspect.isfunction(value)
+            if is_ours and not name.startswith("_") and name not in LEFT_OUT:
+                found[prefix + name] = value
+    return found
+
+
+def tensors() -> list[Any]:
+    """Tensors of many kinds; fresh ones, as in-place functions change them."""
+    return [
+        ad.tensor([[1.0, -2.0, 3.0], [0.5, 0.0, 2.0]]),
+        ad.tensor([1.0, 2.0, 3.0]),
+        ad.tensor(0.5),
+        ad.zeros(0, 3),
+        ad.tensor([[2.0, 1.0], [1.0, 3.0]], dtype=ad.float64),
+        ad.tensor([2, 0, 1]),
+        ad.tensor([[7, -1, 0], [3, 2, 100]]),
+        ad.tensor([True, False, True]),
+        ad.tensor([1.0, float("nan"), float("inf")]),
+        ad.tensor([1.5, 2.5], dtype=ad.bfloat16),
+        ad.tensor([0.1, 0.2, 0.7], dtype=ad.float16),
+        ad.tensor([200, 7], dtype=ad.uint8),
+        ad.tensor([2**63 + 5, 1], dtype=ad.uint64),
+        ad.tensor([1.0, 2.0, 3.0], requires_grad=True),
+        ad.ones(2, 3, 1, 2),
+        ad.ones(3, device="meta"),
+        ad.tensor([1, 2], dtype=ad.uint32),
+    ]
+
+
+def oddities() -> list[Any]:
+    """What is not a tensor: numbers, sizes, lists, arrays and plain nonsense."""
+    return [
+        None, True, False, 0, 1, -1, 2, 3, 7, -5, HUGE, -HUGE, 2**64 + 1, 10**30, 10**5000,
+        0.5, -1.0, float("nan"), float("inf"), 1e308, "abc", "float32", "ij,jk->ik", "", b"x", 1j,
+        object(), int, float, len, [], (), [1, 2], [[1, 2], [3]], [1, "a"], ["a"], [None],
+        (2, 3), (-1,), (3, -1), (2.5,), (float("nan"),), (HUGE, HUGE), (0,), (0, 0), (1, 0),
+        [[]], [0, 1], [True, False, True], {}, {"a": 1}, {1, 2}, slice(0, 2), Ellipsis,
+        range(3), np.array([1, None], dtype=object), np.array(["a"]), np.ones(3) * 1j,
+        np.zeros((0, 2)), np.float32(2), np.array(1.5), np.array("2020", "datetime64[Y]"),
+        np.ones((2, 3)), lambda x: x, lambda *x: None, ad.float64, ad.int8, np.dtype("f8"),
+    ]  # fmt: skip
+
+
+def lists_of_tensors() -> list[Any]:
+    a, b = ad.ones(2, 3), ad.ones(3, 2)
+    return [[a, b], (a, a), [a, None], [a, 3], [ad.tensor([1]), a], [b]]
+
+
+def keywords(function: Callable[..., Any]) -> list[str]:
+    """Names that can be passed as keywords."""
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds]
+
+
+def fits(function: Callable[..., Any], args: list[Any], named: dict[str, Any]) -> bool:
+    """Whether Python accepts the call; otherwise a plain TypeError is the right answer."""
+    try:
+        inspect.signature(function).bind(*args, **named)
+    except TypeError:
+        return False
+    return True
+
+
+def describe(args: list[Any], named: dict[str, Any]) -> str:
+    def one(value: Any) -> str:
+        text = f"{type(value).__name__}"
+        try:
+            text = repr(value)
+        except ValueError:
+            text = "a giant integer"
+        return " ".join(text.split())[:60]
+
+    pieces: Iterator[str] = (one(a) for a in args)
+    return ", ".join([*pieces, *(f"{k}={one(v)}" for k, v in named.items())])
