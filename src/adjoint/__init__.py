@@ -24,26 +24,27 @@ if TYPE_CHECKING:  # what __getattr__ finds, for type checkers and editors
 __version__ = "0.1.0"
 
 _SUBMODULES = (
-    "array_api", "base", "cli", "data", "interop", "ir", "linalg", "models", "nn", "ops", "optim",
-    "runtime", "tensors", "testing", "train", "transform",
+    "array_api", "data", "interop", "linalg", "models", "nn", "optim", "testing", "train",
 )  # fmt: skip
+_INTERNAL = ("base", "cli", "ir", "ops", "runtime", "tensors", "transform")
 _ELSEWHERE = {"load": "adjoint.interop.safetensors", "save": "adjoint.interop.safetensors"}
 
+if not TYPE_CHECKING:  # seen by a type checker, it would allow any name
 
-def __getattr__(name: str) -> object:
-    """Load the sub-package, or the module that has the name, and keep what was found."""
-    if name in _SUBMODULES:
-        return import_module(f"adjoint.{name}")
-    if name == "__all__":
-        return __dir__()
-    if not name.startswith("__"):
-        module = import_module(_ELSEWHERE.get(name, "adjoint.public"))
-        if hasattr(module, name):
-            return globals().setdefault(name, getattr(module, name))
-    from adjoint.base.errors import nearest
+    def __getattr__(name: str) -> object:
+        """Load the sub-package, or the module that has the name, and keep what was found."""
+        if name in _SUBMODULES or name in _INTERNAL:
+            return import_module(f"adjoint.{name}")
+        if name == "__all__":
+            return __dir__()
+        if not name.startswith("__"):
+            module = import_module(_ELSEWHERE.get(name, "adjoint.public"))
+            if hasattr(module, name):
+                return globals().setdefault(name, getattr(module, name))
+        from adjoint.base.errors import nearest
 
-    raise AttributeError(f"module 'adjoint' has no attribute {name!r}. {nearest(name, __dir__())}")
+        hint = nearest(name, __dir__())
+        raise AttributeError(f"module 'adjoint' has no attribute {name!r}. {hint}")
 
-
-def __dir__() -> list[str]:
-    return sorted({*import_module("adjoint.public").__all__, *_SUBMODULES, *_ELSEWHERE})
+    def __dir__() -> list[str]:
+        return sorted({*import_module("adjoint.public").__all__, *_SUBMODULES, *_ELSEWHERE})

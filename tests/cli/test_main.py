@@ -68,7 +68,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
         (["train", "lenet", "--epochs", "0"], FAILED, "--epochs must be 1 or more, not 0"),
         (["train", "lenet", "--batch-size", "0"], FAILED, "--batch-size must be 1 or more"),
         (["train", "lenet", "--lr", "nan"], FAILED, "--lr must be a positive number"),
-        (["train", "lenet", "--download"], FAILED, "belong to --data mnist"),
+        (["train", "lenet", "--download"], FAILED, "belong to MNIST"),
         (["train", "lenet", "--data", "mnist", "--data-dir", "no"], FAILED, "no has neither"),
         (["predict", "a.png"], FAILED, "there are no weights at"),
     ],

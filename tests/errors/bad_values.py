@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 import adjoint as ad
+from adjoint import public
 
-# These touch the world outside: files, or the state of the whole process.
-LEFT_OUT = {"load", "save", "set_num_threads", "set_grad_enabled"}
+# These touch files or the state of the process; the last two are Tensor's own, for nodes.
+LEFT_OUT = {"load", "save", "set_num_threads", "set_grad_enabled", "assign", "accumulate"}
 
 HUGE = 2**45  # elements: no machine holds that many
 
@@ -20,13 +21,14 @@ def public_functions() -> dict[str, Callable[..., Any]]:
     """Name and function for all that can be called in the public namespaces."""
     found: dict[str, Callable[..., Any]] = {}
     for prefix, space in (
-        ("", ad), ("random.", ad.random), ("linalg.", ad.linalg), ("Tensor.", ad.Tensor),
+        ("", public), ("random.", ad.random), ("linalg.", ad.linalg), ("Tensor.", ad.Tensor),
     ):  # fmt: skip
-        names = dir(space) if isinstance(space, type) else list(vars(space))
+        names = dir(space) if isinstance(space, type) else getattr(space, "__all__", vars(space))
         for name in sorted(names):
             value = getattr(space, name)
             own = getattr(value, "__module__", "") or ""
-            is_ours = own.startswith("adjoint") and inspect.isfunction(value)
+            is_ours = own.startswith("adjoint") and own != "adjoint.base.errors"
+            is_ours = is_ours and inspect.isfunction(value)
             if is_ours and not name.startswith("_") and name not in LEFT_OUT:
                 found[prefix + name] = value
     return found
@@ -81,12 +83,17 @@ def keywords(function: Callable[..., Any]) -> list[str]:
 
 
 def fits(function: Callable[..., Any], args: list[Any], named: dict[str, Any]) -> bool:
-    """Whether Python accepts the call; otherwise a plain TypeError is the right answer."""
+    """Whether Python accepts the call; otherwise a plain TypeError is the right answer.
+
+    The truth of an array as a flag is between Python and NumPy: left out too.
+    """
+    signature = inspect.signature(function)
     try:
-        inspect.signature(function).bind(*args, **named)
+        given = signature.bind(*args, **named).arguments
     except TypeError:
         return False
-    return True
+    flags = [n for n, p in signature.parameters.items() if p.annotation in ("bool", bool)]
+    return not any(isinstance(given.get(n), np.ndarray) and given[n].size != 1 for n in flags)
 
 
 def describe(args: list[Any], named: dict[str, Any]) -> str:

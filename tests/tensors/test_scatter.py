@@ -99,7 +99,8 @@ def test_scatter_overwrites(dim: int) -> None:
     index = unrepeated(dim % 3)
     source = floats(*X.shape, seed=1)
     agree(
-        lambda x, i, s: ad.scatter(x, dim, i, s), lambda x, i, s: torch.scatter(x, dim, i, corner(s, i)),
+        lambda x, i, s: ad.scatter(x, dim, i, s),
+        lambda x, i, s: torch.scatter(x, dim, i, corner(s, i)),
         X, index, source,
     )  # fmt: skip
     agree(lambda x, i: x.scatter(dim, i, 3.5), lambda x, i: x.scatter(dim, i, 3.5), X, index)

@@ -83,6 +83,25 @@ def test_topk_and_kthvalue(largest: bool) -> None:
     np.testing.assert_array_equal(numbers(values), np.sort(X, 1)[:, :-3:-1])
 
 
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int64, np.uint8])
+def test_the_fast_path_of_topk_takes_the_first_of_a_tie(largest: bool, dtype: Any) -> None:
+    from adjoint.tensors.sorting import top_indices
+
+    x = np.random.default_rng(0).integers(0, 9, (3, 70, 2)).astype(dtype)
+    nan = x.astype(np.float64)
+    nan[0, 5:15] = np.nan
+    for data in (x, nan):
+        for k in (0, 1, 5, 8, 40, 70):
+            static: Any = {"axis": 1, "k": k, "largest": largest}
+            assert top_indices.body is not None and top_indices.kernel is not None
+            want = top_indices.body(constant(data), **static)[0].array()
+            np.testing.assert_array_equal(top_indices.kernel(data, **static), want)
+    values = ad.topk(ad.tensor(x), 5, 1, largest).values
+    order = np.sort(x, 1)
+    np.testing.assert_array_equal(numbers(values), order[:, :-6:-1] if largest else order[:, :5])
+
+
 def test_topk_edges() -> None:
     assert ad.topk(ad.ones(3), 0).values.shape == (0,)
     assert ad.topk(ad.tensor(2.0), 1).values.shape == ()

@@ -78,8 +78,10 @@ def build(
     return made
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """``did you mean 'x'?`` when some known name is close to ``name``, else an empty string."""
+    if not isinstance(name, str):
+        return ""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"did you mean {close[0]!r}?" if close else ""
 
@@ -105,8 +107,8 @@ def dims(shape: Sequence[int]) -> str:
 
 
 def unknown_dtype(spec: object, known: Sequence[str]) -> AdjointError:
-    name = spec.__name__ if isinstance(spec, type) else _clip(spec)
-    hint = nearest(str(spec), known) or (
+    name = spec.__name__ if isinstance(spec, type) else clip(spec)
+    hint = nearest(spec, known) or (
         "there are bool, int8 to int64, uint8 to uint64, float16, bfloat16, float32 and float64"
     )
     return build(DTypeError, f"dtype: {name} is not a dtype Adjoint has", hint=hint)
@@ -143,7 +145,7 @@ def not_a_tensor(op: str, value: object, *, hint: str = "") -> AdjointError:
         )
     else:
         kind = type(value).__name__
-        what = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} as a tensor: {_clip(value)}"
+        what = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} as a tensor: {clip(value)}"
         advice = hint or "make a tensor first: adjoint.tensor(value)"
     return build(DTypeError, f"{op}: cannot use {what}", hint=advice)
 
@@ -152,14 +154,14 @@ def not_a_number(op: str, value: object, path: str) -> AdjointError:
     kind = type(value).__name__
     what = f"the element {path}" if path else "the value"
     return build(
-        DTypeError, f"{op}: {what} is a {kind}, not a number: {_clip(value)}", hint=_numeric(kind)
+        DTypeError, f"{op}: {what} is a {kind}, not a number: {clip(value)}", hint=_numeric(kind)
     )
 
 
 def not_an_array_of_numbers(op: str, array: object, dtype: str) -> AdjointError:
     return build(
         DTypeError,
-        f"{op}: an array of dtype {dtype} does not hold numbers: {_clip(array)}",
+        f"{op}: an array of dtype {dtype} does not hold numbers: {clip(array)}",
         hint=_numeric(dtype),
     )
 
@@ -178,7 +180,7 @@ def bad_argument(op: str, name: str, value: object, wanted: str) -> AdjointError
     kind = type(value).__name__
     return build(
         DTypeError,
-        f"{op}: {name} must be {wanted}, got {_clip(value)} ({kind})",
+        f"{op}: {name} must be {wanted}, got {clip(value)} ({kind})",
         hint=f"check the order of the arguments, and where {name} comes from",
     )
 
@@ -248,10 +250,12 @@ def reshape(old: Shape, new: Sequence[int], count: int) -> AdjointError:
     elif list(new).count(-1) > 1:
         hint = "only one size may be -1, the others have to be given"
     elif -1 in new:
-        hint = f"the sizes that are given multiply to {wanted}, which does not divide {count}"
+        hint = (
+            f"the sizes that are given multiply to {_number(wanted)}, which does not divide {count}"
+        )
     else:
         hint = (
-            f"the sizes must multiply to {count}, these multiply to {wanted}; "
+            f"the sizes must multiply to {count}, these multiply to {_number(wanted)}; "
             "one size may be -1 to be worked out"
         )
     return build(ShapeError, f"reshape: cannot make {dims(old)} into {dims(new)}", hint=hint)
@@ -260,7 +264,7 @@ def reshape(old: Shape, new: Sequence[int], count: int) -> AdjointError:
 def bad_size(op: str, value: object) -> AdjointError:
     return build(
         DTypeError,
-        f"{op}: a size must be an integer, got {_clip(value)} ({type(value).__name__})",
+        f"{op}: a size must be an integer, got {clip(value)} ({type(value).__name__})",
         hint="use // for whole division, or int(size)",
     )
 
@@ -274,7 +278,7 @@ def negative_size(op: str, sizes: Sequence[int]) -> AdjointError:
 
 
 def too_large(op: str, sizes: Sequence[int], nbytes: int) -> AdjointError:
-    power = min((nbytes.bit_length() - 1) // 10, 6)
+    power = max(min((nbytes.bit_length() - 1) // 10, 6), 0)
     amount = _number(nbytes >> 10 * power)
     unit = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")[power]
     return build(
@@ -293,10 +297,10 @@ def out_of_memory(op: str, what: str) -> AdjointError:
 
 
 def axis(op: str, value: object, ndim: int, of: str = "a tensor") -> AdjointError:
-    if not isinstance(value, int):
+    if not isinstance(value, int) or isinstance(value, bool):
         return build(
             DTypeError,
-            f"{op}: an axis must be an integer, got {value}",
+            f"{op}: an axis must be an integer, got {clip(value)}",
             hint="dim=0 is the first axis, dim=-1 the last",
         )
     have = f"{ndim} axis" if ndim == 1 else f"{ndim} axes"
@@ -305,7 +309,7 @@ def axis(op: str, value: object, ndim: int, of: str = "a tensor") -> AdjointErro
         span = "0, or -1 counted from the end"
     return build(
         IndexingError,
-        f"{op}: axis {value} is out of range for {of} with {have}",
+        f"{op}: axis {_number(value)} is out of range for {of} with {have}",
         hint=f"allowed: {span}" if ndim else "a 0-d tensor is a single number, without axes",
     )
 
@@ -351,10 +355,10 @@ def linear_algebra(op: str, what: str) -> AdjointError:
     )
 
 
-def unknown_name(op: str, name: str, known: Iterable[str]) -> AdjointError:
+def unknown_name(op: str, name: object, known: Iterable[str]) -> AdjointError:
     known = list(known)
     hint = nearest(name, known) or "known: " + ", ".join(known)
-    return build(ArgumentError, f"{op}: {name!r} is not known", hint=hint)
+    return build(ArgumentError, f"{op}: {clip(name)} is not known", hint=hint)
 
 
 def ragged(where: str) -> AdjointError:
@@ -492,7 +496,7 @@ def leaked(op: str, value: object, born: str | None) -> AdjointError:
     )
 
 
-def _clip(value: object) -> str:
+def clip(value: object) -> str:
     """How the value prints, on one short line."""
     try:
         return shorten(repr(value))
@@ -515,7 +519,7 @@ def _clash(shapes: Sequence[Shape]) -> str:
     for back in range(1, rank + 1):
         sizes = {s[-back] for s in shapes if len(s) >= back and s[-back] != 1}
         if len(sizes) > 1:
-            return f" — axis {-back} has sizes {' and '.join(str(s) for s in sorted(sizes))}"
+            return f" — axis {-back} has sizes {' and '.join(_number(s) for s in sorted(sizes))}"
     return ""
 
 

@@ -40,9 +40,12 @@ def as_size(op: str, value: object) -> int:
     if isinstance(value, bool):
         raise errors.bad_size(op, value)
     try:
-        return operator.index(value)  # type: ignore[arg-type]
+        size = operator.index(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         raise errors.bad_size(op, value) from None
+    if not -(2**63) <= size < 2**63:
+        raise errors.does_not_fit(op, size, "int64", 64, "i")
+    return size
 
 
 def check_allocation(op: str, shape: Shape, itemsize: int) -> None:
@@ -77,11 +80,11 @@ def broadcast_shapes(op: str, *shapes: Shape) -> Shape:
 def as_axis(op: str, axis: object, ndim: int, of: str = "a tensor") -> int:
     """A non-negative axis from a possibly negative one; raises when out of range."""
     if isinstance(axis, bool):
-        raise errors.axis(op, repr(axis), ndim)
+        raise errors.axis(op, axis, ndim)
     try:
         value = operator.index(axis)  # type: ignore[arg-type]
     except TypeError:
-        raise errors.axis(op, repr(axis), ndim) from None
+        raise errors.axis(op, axis, ndim) from None
     if not -ndim <= value < ndim:
         raise errors.axis(op, value, ndim, of)
     return value % ndim if ndim else 0

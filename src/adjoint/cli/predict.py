@@ -26,7 +26,8 @@ def predict(file: Path, /, *, weights: Path = DEFAULT_WEIGHTS) -> int:
         hint = f"train them first: {own_name()} train lenet"
         raise errors.argument("predict", f"there are no weights at {weights}", hint=hint)
     if not file.is_file():
-        raise errors.argument("predict", f"there is no file {file}")
+        hint = "a picture of one handwritten digit: PNG, JPEG, ..."
+        raise errors.argument("predict", f"there is no file {file}", hint=hint)
     probabilities = _probabilities(file, weights)
     best = max(range(len(probabilities)), key=probabilities.__getitem__)
     print(f"{file} shows a {best} (probability {probabilities[best]:.2%})")

@@ -93,11 +93,14 @@ def lenet(
 
 def _check(epochs: int | None, batch_size: int, lr: float) -> None:
     if epochs is not None and epochs < 1:
-        raise errors.argument("train", f"--epochs must be 1 or more, not {epochs}")
+        what = f"--epochs must be 1 or more, not {epochs}"
+        raise errors.argument("train", what, hint="leave it out for the usual number")
     if batch_size < 1:
-        raise errors.argument("train", f"--batch-size must be 1 or more, not {batch_size}")
+        what = f"--batch-size must be 1 or more, not {batch_size}"
+        raise errors.argument("train", what, hint="32 is usual")
     if not 0 < lr < float("inf"):
-        raise errors.argument("train", f"--lr must be a positive number, not {lr}")
+        what = f"--lr must be a positive number, not {lr}"
+        raise errors.argument("train", what, hint="0.001 is usual")
 
 
 def _load(data: str, data_dir: Path | None, download: bool) -> DataSet:
@@ -109,8 +112,8 @@ def _load(data: str, data_dir: Path | None, download: bool) -> DataSet:
         raise errors.unknown_name("--data", data, ["digits", "mnist"])
     if data == "digits":
         if data_dir is not None or download:
-            what = "--data-dir and --download belong to --data mnist; digits need neither"
-            raise errors.argument("train", what)
+            what = "--data-dir and --download belong to MNIST; digits need neither"
+            raise errors.argument("train", what, hint="add --data mnist, or leave them out")
         # Scanned at 32x32, then counted in blocks of 4x4.
         parts = [load_digits(kind, size=SIZE, seed=0) for kind in ("train", "test")]
         return DataSet(data, *parts, box=SIZE, through=8)

@@ -42,5 +42,5 @@ def device(name: object) -> Device:
         return name
     found = DEVICES.get(name) if isinstance(name, str) else None
     if found is None:
-        raise errors.unknown_name("device", str(name), DEVICES)
+        raise errors.unknown_name("device", name, DEVICES)
     return found

@@ -1,1 +1,3 @@
 """Floor 6: what users touch. Tensors, functions of tensors, and transforms of such functions."""
+
+import adjoint.tensors.tensor  # noqa: F401  # every function here makes Tensors

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_number
 from adjoint.base.dtype import DType, as_dtype, bool_, float32, int64, promote_types
 from adjoint.base.shape import broadcast_shapes
 from adjoint.ir.node import NO_PARAMS, Node, Op, apply, constant
@@ -78,15 +79,15 @@ def binary(op: Op, x: Operand, y: Operand) -> Tensor:
 
 def add(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """input + alpha * other."""
-    if alpha != 1:
-        other = mul(other, alpha) if isinstance(other, Handle) else other * alpha
+    if type(alpha) is not int or alpha != 1:
+        other = _scaled("add", other, alpha)
     return binary(ops.add, input, other)
 
 
 def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """input - alpha * other. Raises DTypeError for two bools, whose difference has no meaning."""
-    if alpha != 1:
-        other = mul(other, alpha) if isinstance(other, Handle) else other * alpha
+    if type(alpha) is not int or alpha != 1:
+        other = _scaled("sub", other, alpha)
     a, b = pair("sub", input, other)
     if a.dtype is bool_:
         raise errors.wrong_dtype(
@@ -102,6 +103,8 @@ def mul(input: Operand, other: Operand) -> Tensor:
 
 def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
     """input / other; integers give float32. rounding_mode: None, ``"floor"`` or ``"trunc"``."""
+    if rounding_mode is not None and not isinstance(rounding_mode, str):
+        raise errors.unknown_name("div rounding_mode", rounding_mode, ["floor", "trunc"])
     if rounding_mode == "floor":
         return floor_divide(input, other)
     if rounding_mode == "trunc":
@@ -293,6 +296,11 @@ def absolute(node: Node) -> Node:
     if node.dtype.kind in "bu":
         return node
     return pointwise.absolute(node)
+
+
+def _scaled(op: str, other: Operand, alpha: Any) -> Operand:
+    factor = as_number(op, "alpha", alpha)
+    return mul(wrap(node_of(other, op)), factor)
 
 
 def _truncated(x: Operand, y: Operand) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_function
 from adjoint.base.tree import flatten
 from adjoint.ir.graph import Graph, record
 from adjoint.ir.node import Node, Type
@@ -29,6 +30,7 @@ def scan(
     ``xs``. The function is recorded once, and what it closes over is differentiated too. Memory
     for the derivative grows with the carries, not with what happens inside a step.
     """
+    as_function("scan", function)
     carry_leaves, carry_tree = flatten(init)
     x_leaves, x_tree = flatten(xs)
     starts = [node_of(c, "scan") for c in carry_leaves]

@@ -8,7 +8,8 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
-from adjoint.base.shape import as_axis
+from adjoint.base.arguments import as_integer
+from adjoint.base.shape import as_axis, check_allocation
 from adjoint.ir.node import Node, constant
 from adjoint.tensors.handle import Handle, view, wrap
 from adjoint.tensors.movement import movedim, narrow, reshape
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def diagonal(input: Handle, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """The elements i, i + offset of axes ``dim1``, ``dim2``, as a new last axis."""
-    node = _tensor("diagonal", input)
+    node, offset = _tensor("diagonal", input), as_integer("diagonal", "offset", offset)
     a, b = as_axis("diagonal", dim1, node.ndim), as_axis("diagonal", dim2, node.ndim)
     if a == b:
         raise errors.repeated_axis("diagonal", (a, b))
@@ -52,9 +53,12 @@ def diag(input: Handle, diagonal: int = 0) -> Tensor:
 
 def diag_embed(input: Handle, offset: int = 0) -> Tensor:
     """Matrices with the last axis of ``input`` on a diagonal, zeros elsewhere."""
-    node = _tensor("diag_embed", input)
+    node, offset = _tensor("diag_embed", input), as_integer("diag_embed", "offset", offset)
+    if not node.ndim:
+        raise errors.shape("diag_embed", "needs at least 1 axis", node, hint="add one: x[None]")
     n = node.shape[-1]
     size = n + abs(offset)
+    check_allocation("diag_embed", (*node.shape[:-1], size, size), node.dtype.itemsize)
     lead = node.ndim - 1
     first = max(offset, 0) + max(-offset, 0) * size
     room = size * size - first - (max(n - 1, 0) * (size + 1) + min(n, 1))
@@ -78,7 +82,9 @@ def _triangle(op: str, input: Handle, diagonal: int, lower: bool) -> Tensor:
     node = _tensor(op, input)
     if node.ndim < 2:
         raise errors.shape(op, "needs at least 2 axes", node, hint="make a matrix: x[None, :]")
-    mask = np.tri(node.shape[-2], node.shape[-1], diagonal if lower else diagonal - 1, dtype=bool)
+    rows, columns = node.shape[-2:]
+    shift = as_integer(op, "diagonal", diagonal) - (not lower)
+    mask = np.tri(rows, columns, max(min(shift, columns), -rows), dtype=bool)
     keep = ops.broadcast(constant(mask if lower else ~mask), shape=node.shape)
     return wrap(ops.where(keep, node, ops.pointwise.zeros_like(node)))
 

@@ -79,10 +79,11 @@ def take_along(node: Node, index: Node, axis: int) -> Node:
 
 def nonzero(input: Handle, *, as_tuple: bool = False) -> Any:
     """The places of nonzero elements: a (count, ndim) int64 tensor, or one tensor per axis."""
-    found = np.nonzero(node_of(input, "nonzero").array("nonzero"))
+    values = node_of(input, "nonzero").array("nonzero")
+    found = np.nonzero(np.atleast_1d(values))
     if as_tuple:
         return tuple(wrap(constant(f.astype(np.int64))) for f in found)
-    stacked = np.stack(found, axis=1) if found else np.zeros((int(input.node.array().any()), 0))
+    stacked = np.stack(found, axis=1)[:, : values.ndim]  # a number has no axis to name
     return wrap(constant(stacked.astype(np.int64)))
 
 
@@ -154,7 +155,7 @@ def _entry(item: Any) -> list[Any]:
         item = wrap(constant(array))
     if not isinstance(item, Handle):
         raise errors.index(
-            f"cannot index with a {type(item).__name__}: {errors.shorten(repr(item))}",
+            f"cannot index with a {type(item).__name__}: {errors.clip(item)}",
             hint="use // for whole division, or int(index)" if isinstance(item, float)
             else "use integers, slices, None, ..., or index tensors",
             kind=errors.DTypeError,
@@ -259,7 +260,7 @@ def _range_of(item: Any, n: int) -> tuple[int, int, int]:
         first, stop, step = item.indices(n)
     except (TypeError, ValueError):
         bounds = [b for b in (item.start, item.stop, item.step) if b is not None]
-        shown = ", ".join(errors.shorten(repr(b)) for b in bounds)
+        shown = ", ".join(errors.clip(b) for b in bounds)
         raise errors.index(
             f"a slice needs integers, and a step other than 0, got {shown}",
             hint="use // for whole division, or int(bound)",

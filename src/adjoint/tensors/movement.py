@@ -10,10 +10,13 @@ import numpy as np
 from adjoint import ops
 from adjoint.base import errors
 from adjoint.base.dtype import promote_types
-from adjoint.base.shape import Shape, as_axes, as_axis, as_shape, as_size, broadcast_shapes, numel
+from adjoint.base.shape import (
+    Shape, as_axes, as_axis, as_shape, as_size, broadcast_shapes, check_allocation, numel,
+)  # fmt: skip
 from adjoint.ir.node import Node, constant
 from adjoint.ops.movement import flip as flip_node
 from adjoint.tensors.arithmetic import to_dtype
+from adjoint.tensors.creation import to_array
 from adjoint.tensors.handle import Handle, node_of, view, wrap
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ def reshape(input: Handle, *shape: Any) -> Tensor:
 
 def view_as(input: Handle, other: Handle) -> Tensor:
     """``input`` in the shape of ``other``."""
-    return reshape(input, other.shape)
+    return reshape(input, _tensor("view_as", other).shape)
 
 
 def flatten(input: Handle, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -50,7 +53,7 @@ def unflatten(input: Handle, dim: int, sizes: Sequence[int]) -> Tensor:
     """Split axis ``dim`` into ``sizes`` (one may be -1)."""
     shape = _tensor("unflatten", input).shape
     axis = as_axis("unflatten", dim, len(shape))
-    inner = _fill_in((shape[axis],), as_shape("unflatten", tuple(sizes)))
+    inner = _fill_in((shape[axis],), as_shape("unflatten", sizes))
     return reshape(input, (*shape[:axis], *inner, *shape[axis + 1 :]))
 
 
@@ -145,7 +148,7 @@ def expand(input: Handle, *sizes: Any) -> Tensor:
 
 def expand_as(input: Handle, other: Handle) -> Tensor:
     """``input`` expanded to the shape of ``other``."""
-    return expand(input, other.shape)
+    return expand(input, _tensor("expand_as", other).shape)
 
 
 def broadcast_to(input: Handle, shape: Any) -> Tensor:
@@ -155,7 +158,8 @@ def broadcast_to(input: Handle, shape: Any) -> Tensor:
 
 def broadcast_tensors(*tensors: Handle) -> list[Tensor]:
     """All ``tensors`` expanded to their common shape."""
-    shape = broadcast_shapes("broadcast_tensors", *(t.shape for t in tensors))
+    nodes = [_tensor("broadcast_tensors", t) for t in tensors]
+    shape = broadcast_shapes("broadcast_tensors", *(n.shape for n in nodes))
     return [expand(t, shape) for t in tensors]
 
 
@@ -191,12 +195,14 @@ def stack(tensors: Sequence[Handle], dim: int = 0, *, axis: int | None = None) -
 
 def hstack(tensors: Sequence[Handle]) -> Tensor:
     """Join along axis 1 (axis 0 for vectors)."""
-    return cat(tensors, 0 if tensors[0].ndim < 2 else 1)
+    nodes = _nodes("hstack", tensors)
+    return cat([wrap(n) for n in nodes], 0 if nodes[0].ndim < 2 else 1)
 
 
 def vstack(tensors: Sequence[Handle]) -> Tensor:
     """Join along axis 0, vectors becoming rows."""
-    return cat([t if t.ndim > 1 else reshape(t, (1, -1)) for t in tensors], 0)
+    rows = [wrap(n) for n in _nodes("vstack", tensors)]
+    return cat([r if r.ndim > 1 else reshape(r, (1, -1)) for r in rows], 0)
 
 
 def split(input: Handle, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
@@ -290,9 +296,10 @@ def flipud(input: Handle) -> Tensor:
 
 def roll(input: Handle, shifts: Any, dims: Any = None, *, axis: Any = None) -> Tensor:
     """Move elements by ``shifts`` along ``dims``, round the end; over all elements without dims."""
+    node = _tensor("roll", input)
     dims = axis if dims is None else dims
     if dims is None:
-        return reshape(roll(reshape(input, -1), shifts, 0), input.shape)
+        return reshape(roll(reshape(input, -1), shifts, 0), node.shape)
     moves = shifts if isinstance(shifts, (tuple, list)) else (shifts,)
     axes = dims if isinstance(dims, (tuple, list)) else (dims,)
     if len(moves) != len(axes):
@@ -328,6 +335,7 @@ def tile(input: Handle, *dims: Any) -> Tensor:
     if any(r < 0 for r in times):
         raise errors.negative_size("tile", times)
     rank = max(len(times), node.ndim)
+    check_allocation("tile", times, numel(node.shape) * node.dtype.itemsize)
     times = (1,) * (rank - len(times)) + times
     shape = (1,) * (rank - node.ndim) + node.shape
     spread = ops.reshape(node, shape=tuple(v for n in shape for v in (1, n)))
@@ -339,25 +347,21 @@ def tile(input: Handle, *dims: Any) -> Tensor:
 
 def repeat_interleave(input: Handle, repeats: Any, dim: int | None = None) -> Tensor:
     """Repeat each element ``repeats`` times (one number, or one per element of the axis)."""
+    node = _tensor("repeat_interleave", input)
     if dim is None:
         return repeat_interleave(reshape(input, -1), repeats, 0)
-    node = _tensor("repeat_interleave", input)
     axis = as_axis("repeat_interleave", dim, node.ndim)
-    counts = (
-        repeats.node.array("repeat_interleave")
-        if isinstance(repeats, Handle)
-        else np.asarray(repeats)
-    )
-    if (
-        counts.dtype.kind not in "iu"
-        or (counts < 0).any()
-        or counts.size not in (1, node.shape[axis])
-    ):
+    counts = to_array(repeats, "repeat_interleave").reshape(-1)
+    whole = counts.dtype.kind in "iu" and counts.size in (1, node.shape[axis])
+    if not whole or (counts < 0).any():
         raise errors.argument(
             "repeat_interleave", f"repeats must be 1 or {node.shape[axis]} non-negative integers",
             hint="one count for all elements, or one per element of the axis",
         )  # fmt: skip
-    places = np.repeat(np.arange(node.shape[axis]), counts.reshape(-1))
+    total = sum(counts.tolist()) * (node.shape[axis] if counts.size == 1 else 1)
+    shape = (*node.shape[:axis], total, *node.shape[axis + 1 :])
+    check_allocation("repeat_interleave", shape, max(node.dtype.itemsize, 8))
+    places = np.repeat(np.arange(node.shape[axis]), counts)
     from adjoint.tensors.indexing import take_axis
 
     return wrap(take_axis(node, constant(places), axis))
@@ -370,9 +374,9 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
         if len(tensors) == 1 and isinstance(tensors[0], (tuple, list))
         else list(tensors)
     )
-    if indexing not in ("ij", "xy"):
+    if not isinstance(indexing, str) or indexing not in ("ij", "xy"):
         raise errors.unknown_name("meshgrid indexing", indexing, ["ij", "xy"])
-    flat = [reshape(x, -1) for x in items]
+    flat = [reshape(wrap(_tensor("meshgrid", x)), -1) for x in items]
     turn = indexing == "xy" and len(flat) > 1
     if turn:
         flat[0], flat[1] = flat[1], flat[0]
@@ -382,7 +386,6 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
         for i, x in enumerate(flat)
     ]
     if turn:
-        grids = [transpose(g, 0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from adjoint import ops
+from adjoint.base import errors
+from adjoint.base.arguments import as_number
 from adjoint.base.dtype import DType, as_dtype, bool_, float64, promote_types
 from adjoint.base.shape import numel as size_of_shape
 from adjoint.ir.node import Node
@@ -56,6 +58,7 @@ def isclose(
 ) -> Tensor:
     """|input - other| <= atol + rtol * |other|; equal infinities are close."""
     a, b = aligned("isclose", *pair("isclose", input, other))
+    rtol, atol = as_number("isclose", "rtol", rtol), as_number("isclose", "atol", atol)
     same = ops.eq(a, b)
     if equal_nan and a.dtype.kind == "f":
         both = ops.bit_and(negated(ops.eq(a, a)), negated(ops.eq(b, b)))
@@ -89,12 +92,12 @@ def is_tensor(value: object) -> bool:
 
 def is_floating_point(input: Handle) -> bool:
     """Whether the dtype is a float."""
-    return input.dtype.kind == "f"
+    return node_of(input, "is_floating_point").dtype.kind == "f"
 
 
 def numel(input: Handle) -> int:
     """The number of elements."""
-    return size_of_shape(input.shape)
+    return size_of_shape(node_of(input, "numel").shape)
 
 
 def result_type(*operands: Any) -> DType:
@@ -102,6 +105,10 @@ def result_type(*operands: Any) -> DType:
 
     Raises DTypeError for dtypes that have no common one.
     """
+    if not operands:
+        raise errors.argument(
+            "result_type", "needs at least one operand", hint="result_type(x, y), say"
+        )
     nodes = [x for x in operands if type(x) not in (bool, int, float)]
     strong = [x.dtype if isinstance(x, Handle) else as_dtype(x) for x in nodes]
     numbers = [x for x in operands if type(x) in (bool, int, float)]

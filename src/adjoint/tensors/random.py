@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_integer
 from adjoint.base.dtype import DType, as_dtype, float32, float64, int64
 from adjoint.base.shape import Shape, as_shape, as_size, broadcast_shapes, check_allocation
 from adjoint.ir.node import Node
@@ -52,7 +53,7 @@ def rand_like(
 ) -> Tensor:  # fmt: skip
     """``rand`` in the shape, dtype and device of ``input``."""
     like = _tensor("rand_like", input)
-    dtype, device = dtype or like.dtype, device or like.device
+    dtype, device = _kind_of(like, dtype, device)
     size = (like.shape,)
     return _floats("rand_like", sampling.uniform, size, generator, dtype, device, requires_grad)
 
@@ -63,7 +64,7 @@ def randn_like(
 ) -> Tensor:  # fmt: skip
     """``randn`` in the shape, dtype and device of ``input``."""
     like = _tensor("randn_like", input)
-    dtype, device = dtype or like.dtype, device or like.device
+    dtype, device = _kind_of(like, dtype, device)
     size = (like.shape,)
     return _floats("randn_like", sampling.normal, size, generator, dtype, device, requires_grad)
 
@@ -95,10 +96,8 @@ def randint_like(
     """``randint`` in the shape, dtype and device of ``input``."""
     like = _tensor("randint_like", input)
     low, high = (0, low) if high is None else (low, high)
-    return randint(
-        low, high, like.shape, generator=generator, dtype=dtype or like.dtype,
-        device=device or like.device,
-    )  # fmt: skip
+    dtype, device = _kind_of(like, dtype, device)
+    return randint(low, high, like.shape, generator=generator, dtype=dtype, device=device)
 
 
 def randperm(
@@ -159,10 +158,11 @@ def poisson(input: Handle, generator: Generator | None = None) -> Tensor:
     node = _tensor("poisson", input)
     if node.dtype.kind != "f":
         raise errors.wrong_dtype("poisson", node.dtype, "rates of a float dtype", hint="x.float()")
-    _require("poisson", "a rate", node, lambda v: (v >= 0) & (v <= 1e5), "must be in [0, 1e5]")
+    rates = to_dtype(node, float64)
+    _require("poisson", "a rate", rates, lambda v: (v >= 0) & (v <= 1e5), "must be in [0, 1e5]")
     largest = float(node.array("poisson").max(initial=0))
     steps = math.ceil(largest + 10 * math.sqrt(largest) + 40)
-    rates, keys = to_dtype(node, float64), sampling.split(_key("poisson", generator), (steps,))
+    keys = sampling.split(_key("poisson", generator), (steps,))
 
     def step(carry: tuple[Handle, Handle], key: Handle) -> Any:
         time, count = carry
@@ -196,7 +196,7 @@ def multinomial(
     ``input`` (one row or a matrix of rows), int64. Without replacement all are different.
     Raises ArgumentError for weights that are negative or not finite, or too few of them."""
     node = _tensor("multinomial", input)
-    count = as_size("multinomial", num_samples)
+    (count,) = checked("multinomial", (as_size("multinomial", num_samples),))
     if node.dtype.kind != "f":
         raise errors.wrong_dtype("multinomial", node.dtype, "float weights", hint="x.float()")
     if node.ndim not in (1, 2):
@@ -245,6 +245,7 @@ def random_(
     """Fill with integers in [low, high): ``random_()``, ``random_(high)``, ``random_(low, high)``.
     Without an end: up to the largest of the dtype, or of the integers a float dtype holds."""
     node = _tensor("random_", input)
+    low = as_integer("random_", "low", low)
     if high is None:
         low, high = (low, _largest(node.dtype) + 1) if low == 0 else (0, low)
     first, end = integer_range("random_", low, high, node.dtype)
@@ -287,20 +288,21 @@ def integer_range(op: str, low: Any, high: Any, dtype: DType) -> tuple[int, int]
         first, end = operator.index(low), operator.index(high)
     except (TypeError, errors.AdjointError):
         raise errors.wrong_dtype(
-            op, f"the range {errors.shorten(repr(low))} to {errors.shorten(repr(high))}", "integers",
+            op, f"the range {errors.clip(low)} to {errors.clip(high)}", "integers",
             hint="use int(x), or rand for floats",
         ) from None  # fmt: skip
     if first >= end:
         raise errors.argument(
             op,
-            f"the range [{first}, {end}) is empty",
-            hint="the end is not included: [0, 10) ends at 9",
+            f"the range from {errors.clip(first)} to {errors.clip(end)} is empty",
+            hint="the end is not included: randint(0, 10, size) gives 0 to 9",
         )
     smallest = {"b": 0, "u": 0, "i": -_largest(dtype) - 1}.get(dtype.kind, -_largest(dtype))
     if first < smallest or end - 1 > _largest(dtype):
         raise errors.argument(
-            op, f"[{first}, {end}) does not fit into {dtype.name}", hint="pass a wider dtype="
-        )
+            op, f"{errors.clip(first)} to {errors.clip(end)} do not fit into {dtype.name}",
+            hint="pass a wider dtype=",
+        )  # fmt: skip
     return first, end
 
 
@@ -331,12 +333,16 @@ def _made(
     return out.requires_grad_() if requires_grad else out
 
 
+def _kind_of(like: Node, dtype: object, device: object) -> tuple[object, object]:
+    return like.dtype if dtype is None else dtype, like.device if device is None else device
+
+
 def _key(op: str, generator: Generator | None) -> Node:
     if generator is None:
         return default_generator.next_key()
     if not isinstance(generator, Generator):
         raise errors.wrong_dtype(
-            op, f"generator={generator!r}", "an adjoint.Generator",
+            op, f"generator={errors.clip(generator)}", "an adjoint.Generator",
             hint="generator=adjoint.Generator().manual_seed(0), say",
         )  # fmt: skip
     return generator.next_key()

@@ -9,6 +9,7 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_flag, as_number
 from adjoint.base.dtype import as_dtype, bool_, float32, int64
 from adjoint.base.shape import Shape, as_axes, as_axis, drop, keep, numel
 from adjoint.ir.node import Array, Node, Type
@@ -36,6 +37,10 @@ def pick(dim: Any, axis: Any) -> Any:
             "reduction", "both dim= and axis= are given", hint="they mean the same: drop one"
         )
     return axis if dim is None else dim
+
+
+def _all_if_empty(dim: Any, axis: Any) -> Any:
+    return pick(None if isinstance(dim, tuple) and not dim else dim, axis)
 
 
 def sum(
@@ -77,7 +82,9 @@ def var(
     """sum((x - mean)^2) / (n - correction), in two passes so that a large mean does no harm."""
     node = floating(node_of(input, "var"))
     axes = as_axes("var", pick(dim, axis), node.ndim)
-    correction = correction if unbiased is None else float(unbiased)
+    if unbiased is not None:
+        correction = as_flag("var", "unbiased", unbiased)
+    correction = as_number("var", "correction", correction)
     return wrap(kept(var_node(node, axes, correction), node.shape, axes, keepdim or keepdims))
 
 
@@ -133,7 +140,7 @@ def amax(
 ) -> Tensor:
     """The largest value along ``dim``; the gradient is shared equally among ties."""
     node = node_of(input, "amax")
-    axes = as_axes("amax", pick(None if dim == () else dim, axis), node.ndim)
+    axes = as_axes("amax", _all_if_empty(dim, axis), node.ndim)
     return wrap(kept(_largest("amax", node, axes), node.shape, axes, keepdim or keepdims))
 
 
@@ -142,7 +149,7 @@ def amin(
 ) -> Tensor:
     """The smallest value along ``dim``; the gradient is shared equally among ties."""
     node = node_of(input, "amin")
-    axes = as_axes("amin", pick(None if dim == () else dim, axis), node.ndim)
+    axes = as_axes("amin", _all_if_empty(dim, axis), node.ndim)
     return wrap(kept(_smallest("amin", node, axes), node.shape, axes, keepdim or keepdims))
 
 

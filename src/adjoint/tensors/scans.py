@@ -67,10 +67,12 @@ def diff(
     times = as_size("diff", n)
     place = as_axis("diff", dim if axis is None else axis, node_of(input, "diff").ndim)
     if times < 0:
-        raise errors.argument("diff", f"cannot take {times} differences")
+        raise errors.argument(
+            "diff", f"cannot take {times} differences", hint="n=0 leaves the input as it is"
+        )
     parts = [x for x in (prepend, input, append) if x is not None]
-    node = cat(parts, place).node if len(parts) > 1 else input.node
-    for _ in range(times):
+    node = cat(parts, place).node if len(parts) > 1 else node_of(input, "diff")
+    for _ in range(min(times, node.shape[place] + 1)):  # then the axis is empty
         count = max(node.shape[place] - 1, 0)
         first = narrow(node, place, 0, count)
         node = ops.sub(narrow(node, place, min(1, node.shape[place]), count), first)
@@ -98,7 +100,7 @@ def log_add(a: Node, b: Node) -> Node:
 def _along(op: str, node: Node, dim: Any, function: Callable[[Node, int], Node]) -> Tensor:
     """``function`` along the axis meant; a number stays itself."""
     if dim is None and node.ndim > 1:
-        raise errors.argument(op, "needs dim= for more than one dimension")
+        raise errors.argument(op, "needs dim= for more than one axis", hint=f"{op}(x, dim=0), say")
     place = as_axis(op, 0 if dim is None else dim, max(node.ndim, 1))
     return wrap(function(node, place) if node.ndim else node)
 
@@ -108,7 +110,9 @@ def _running_extreme(op: str, input: Handle, dim: Any, axis: Any) -> Any:
     place = pick(dim, axis)
     if place is None:
         if node.ndim > 1:
-            raise errors.argument(op, "needs dim= for more than one dimension")
+            raise errors.argument(
+                op, "needs dim= for more than one axis", hint=f"{op}(x, dim=0), say"
+            )
         place = 0
     at = as_axis(op, place, max(node.ndim, 1))
     if not node.ndim:

@@ -156,11 +156,13 @@ def index_put(
 ) -> Tensor:
     """A copy of ``input`` after ``copy[indices] = values`` (or, with accumulate, after adding
     every one of ``values``, also where an index is repeated)."""
+    node = node_of(input, "index_put")
+    if not isinstance(indices, (tuple, list)):
+        raise errors.bad_argument("index_put", "indices", indices, "a tuple of index tensors")
     if not accumulate:
-        out = wrap(ops.copy(node_of(input, "index_put")))
+        out = wrap(ops.copy(node))
         setitem(out, tuple(indices), values)
         return out
-    node = input.node
     places = getitem(wrap(_all_places(node.shape)), tuple(indices)).node
     updates = _to_shape(to_dtype(node_of(values, "index_put", node), node.dtype), places.shape)
     out = ops.scatter_add(_flat(node), _flat(places), _flat(updates), batch=0)

@@ -70,9 +70,11 @@ def segment_softmax(data: Handle, segment_ids: Handle, num_segments: int | None 
 
 def reduced_at(flat: Node, places: Node, updates: Node, reduce: str, include_self: bool) -> Node:
     """``flat`` with ``updates`` reduced into it at ``places``, all 1-D."""
+    if reduce == "sum" and include_self:
+        return ops.scatter_add(flat, places, updates, batch=0)
     count = count_at(full(0, flat.shape, int64), places)
-    untouched = ops.eq(count, zeros_like(count))
     if not include_self:
+        untouched = ops.eq(count, zeros_like(count))
         start = full(_NEUTRAL[reduce](flat.dtype), flat.shape, flat.dtype)
         flat = ops.where(untouched, flat, start)
     if reduce in ("amax", "amin"):

@@ -167,6 +167,10 @@ class Tensor(Methods):
             raise errors.unknown_name("array API version", str(api_version), array_api.VERSIONS)
         return array_api
 
+    def to_device(self, device: object, /, *, stream: object = None) -> Tensor:
+        """``to(device=...)`` under the Array API's name."""
+        return self.to(device=device)
+
     def item(self) -> bool | int | float:
         """The Python number of a tensor with one element. Raises ShapeError for others."""
         return self._number("item")
@@ -256,6 +260,8 @@ class Tensor(Methods):
 
     def type_as(self, other: Tensor) -> Tensor:
         """Converted to the dtype of ``other``."""
+        if not isinstance(other, Handle):
+            raise errors.not_a_tensor("type_as", other)
         return self.to(other.dtype)
 
     def float(self) -> Tensor:
@@ -293,19 +299,20 @@ class Tensor(Methods):
 
     def new_zeros(self, *size: Any, dtype: object = None) -> Tensor:
         """Zeros of ``size`` in this dtype."""
-        return creation.zeros(*size, dtype=dtype or self.dtype)
+        return creation.zeros(*size, dtype=self.dtype if dtype is None else dtype)
 
     def new_ones(self, *size: Any, dtype: object = None) -> Tensor:
         """Ones of ``size`` in this dtype."""
-        return creation.ones(*size, dtype=dtype or self.dtype)
+        return creation.ones(*size, dtype=self.dtype if dtype is None else dtype)
 
     def new_full(self, size: Any, fill_value: Any, dtype: object = None) -> Tensor:
         """``fill_value`` in ``size``, in this dtype."""
-        return creation.full(size, fill_value, dtype=dtype or self.dtype)
+        wanted = self.dtype if dtype is None else dtype
+        return creation.full(size, fill_value, dtype=wanted)
 
     def new_tensor(self, data: Any, dtype: object = None) -> Tensor:
         """A tensor of ``data`` in this dtype."""
-        return creation.tensor(data, dtype=dtype or self.dtype)
+        return creation.tensor(data, dtype=self.dtype if dtype is None else dtype)
 
     # --- changing in place: the handle gets a new value ---
 
@@ -349,6 +356,7 @@ class Tensor(Methods):
     def __itruediv__(self, other: Any) -> Tensor:
         return self.assign(arithmetic.div(self, other).node, "div_")
 
+    __imatmul__ = in_place(contraction.matmul)
     __ifloordiv__ = in_place(arithmetic.floor_divide)
     __imod__ = in_place(arithmetic.remainder)
     __ipow__ = in_place(powers.pow)

@@ -13,6 +13,7 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_function
 from adjoint.base.shape import as_axis, numel
 from adjoint.base.tree import Rebuild, flatten
 from adjoint.ir.node import Node, constant, state
@@ -155,6 +156,9 @@ def hvp(function: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> 
     H is symmetric, so H v is the pull-back of v through the gradient. Gives one tree per primal
     (the tree itself for a single primal).
     """
+    for name, given in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(given, (tuple, list)):
+            raise errors.bad_argument("hvp", name, given, "a tuple with one entry per argument")
     chosen = tuple(range(len(primals)))
     _, pull = vjp(lambda *p: grad(function, chosen)(*p), *primals)
     found = pull(tuple(tangents))
@@ -212,7 +216,8 @@ class _Run:
             raise errors.argument(
                 "transform", f"argument {chosen} is asked for, {len(args)} were given"
             )
-        self.function, self.args, self.kwargs, self.chosen = function, args, kwargs, chosen
+        self.function, self.args = as_function("transform", function), args
+        self.kwargs, self.chosen = kwargs, chosen
         self.has_aux = has_aux
         leaves, self.rebuild_args = flatten([args[i] for i in chosen])
         self.is_tensor = [check or isinstance(x, (Handle, np.ndarray)) for x in leaves]

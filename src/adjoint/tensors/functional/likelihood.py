@@ -15,7 +15,7 @@ from adjoint.base.shape import Shape, numel
 from adjoint.ir.node import Array, Node, Params, Type
 from adjoint.ops.reduce import spread
 from adjoint.ops.rows import Wanted, full
-from adjoint.tensors.arithmetic import floating, to_dtype
+from adjoint.tensors.arithmetic import to_dtype
 from adjoint.tensors.functional.loss import check_reduction, matched, reduced
 from adjoint.tensors.functional.softmax import log_softmax_rows
 from adjoint.tensors.handle import Handle, node_of, wrap

@@ -13,7 +13,7 @@ from adjoint.ir.node import Array, Node
 from adjoint.ops.rows import each
 from adjoint.tensors.arithmetic import floating, pair
 from adjoint.tensors.handle import Handle, node_of, wrap
-from adjoint.tensors.pointwise import absolute, above, number, select, size_of
+from adjoint.tensors.pointwise import above, absolute, number, select, size_of
 from adjoint.tensors.regions import pointwise
 from adjoint.tensors.transcendental import log1p
 from adjoint.tensors.transcendental import sigmoid as logistic
@@ -149,17 +149,12 @@ def reduced(op: str, loss: Node, reduction: str) -> Tensor:
     total = ops.reduce_sum(loss, axes=tuple(range(loss.ndim)))
     if reduction == "sum":
         return wrap(total)
-    count = numel(loss.shape)
-    return wrap(total * (1 / count) if count and _is_power_of_two(count) else total / float(count))
+    return wrap(total / float(numel(loss.shape)))
 
 
 def check_reduction(op: str, reduction: str) -> None:
     if reduction not in REDUCTIONS:
         raise errors.unknown_name(f"{op} reduction", str(reduction), REDUCTIONS)
-
-
-def _is_power_of_two(count: int) -> bool:
-    return count & (count - 1) == 0
 
 
 def _weighted(op: str, loss: Node, weight: Handle | None, reduction: str) -> Tensor:
