@@ -113,8 +113,8 @@ BITS = ["bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_invert"]
 SHIFTS = ["bitwise_left_shift", "bitwise_right_shift"]
 ONLY_FLOATS = {
     "acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "exp", "expm1", "log",
-    "log1p", "log2", "log10", "sin", "sinh", "sqrt", "tan", "tanh", "atan2", "copysign", "divide", "hypot",
-    "logaddexp", "signbit",
+    "log1p", "log2", "log10", "sin", "sinh", "sqrt", "tan", "tanh", "atan2", "copysign", "divide",
+    "hypot", "logaddexp", "signbit",
 }  # fmt: skip
 NOT_BOOLS = {
     "abs", "ceil", "floor", "negative", "positive", "round", "sign", "square", "trunc", "subtract",

@@ -14,6 +14,9 @@ from adjoint import public
 # These touch files or the state of the process; the last two are Tensor's own, for nodes.
 LEFT_OUT = {"load", "save", "set_num_threads", "set_grad_enabled", "assign", "accumulate"}
 
+TRANSFORMS = {"grad", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "linearize", "scan",
+              "value_and_grad", "vjp", "vmap"}  # fmt: skip
+
 HUGE = 2**45  # elements: no machine holds that many
 
 
@@ -87,6 +90,8 @@ def fits(function: Callable[..., Any], args: list[Any], named: dict[str, Any]) -
 
     The truth of an array as a flag is between Python and NumPy: left out too.
     """
+    if function.__name__ in TRANSFORMS and args and isinstance(args[0], (type, type(len))):
+        return False  # they would call it, and what it raises is its own
     signature = inspect.signature(function)
     try:
         given = signature.bind(*args, **named).arguments

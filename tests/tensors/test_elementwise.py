@@ -1,4 +1,4 @@
-"""Functions of each element: against torch forward and backward, against NumPy at special values."""
+"""Functions of each element: torch forward and backward, NumPy at special values."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def test_shapes_and_dtypes_are_checked(name: str) -> None:
         function(ad.eye(2).bfloat16())
     with pytest.raises(DTypeError, match="float32 or float64"):
         function(ad.tensor([[1, 0], [0, 1]]))
-    with pytest.raises(ShapeError, match="at least 2 dimensions"):
+    with pytest.raises(ShapeError, match="needs matrices"):
         function(ad.ones(3))
     if name not in ("qr", "svd", "pinv"):
         with pytest.raises(ShapeError, match="square"):

@@ -106,7 +106,7 @@ def test_topk_edges() -> None:
     assert ad.topk(ad.ones(3), 0).values.shape == (0,)
     assert ad.topk(ad.tensor(2.0), 1).values.shape == ()
     assert ad.kthvalue(ad.tensor(2.0), 1).indices.item() == 0
-    with pytest.raises(ArgumentError, match="k=4 for an axis of size 3"):
+    with pytest.raises(ArgumentError, match="best 4 of 3 elements"):
         ad.topk(ad.ones(3), 4)
     with pytest.raises(ArgumentError, match="counts from 1"):
         ad.kthvalue(ad.ones(3), 0)

@@ -185,7 +185,7 @@ def bad_argument(op: str, name: str, value: object, wanted: str) -> AdjointError
     )
 
 
-def does_not_fit(op: str, value: int, dtype: str, bits: int, kind: str) -> AdjointError:
+def does_not_fit(op: str, value: float, dtype: str, bits: int, kind: str) -> AdjointError:
     low = -(2 ** (bits - 1)) if kind == "i" else 0
     high = 2 ** (bits - 1) - 1 if kind == "i" else 2**bits - 1
     hint = "convert the tensor to a wider dtype first: x.to(adjoint.int64), say"
@@ -288,10 +288,11 @@ def too_large(op: str, sizes: Sequence[int], nbytes: int) -> AdjointError:
     )
 
 
-def out_of_memory(op: str, what: str) -> AdjointError:
+def out_of_memory(op: str, problem: object, operands: Iterable[object]) -> AdjointError:
     return build(
         ShapeError,
-        f"{op}: not enough memory: {what}",
+        f"{op}: not enough memory: {shorten(str(problem) or 'no more can be had', 90)}",
+        lines=[f"operands: {' and '.join(describe(o) for o in operands)}"],
         hint="check the shapes for an unwanted broadcast, or work in smaller batches",
     )
 
@@ -510,8 +511,10 @@ def shorten(text: str, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def _number(size: int) -> str:
-    return str(size) if abs(size) < 10**24 else f"about 2**{abs(size).bit_length() - 1}"
+def _number(value: float) -> str:
+    if isinstance(value, float) or abs(value) < 10**24:
+        return str(value)
+    return f"{'-' * (value < 0)}2**{abs(value).bit_length() - 1} or more"
 
 
 def _clash(shapes: Sequence[Shape]) -> str:

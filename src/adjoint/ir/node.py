@@ -14,7 +14,7 @@ from numpy._core import umath
 from adjoint.base import callsite, errors
 from adjoint.base.config import FLAGS
 from adjoint.base.dtype import OF_NUMPY, DType
-from adjoint.base.shape import Shape
+from adjoint.base.shape import Shape, numel
 from adjoint.runtime.device import CPU, META, Device
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -247,10 +247,15 @@ def apply(op: Op, args: tuple[Node, ...], params: Params) -> Node:
 def evaluate(op: Op, values: list[Any], params: Params) -> Any:
     """The meaning of ``op`` on arrays; overflow and division by zero are not warnings here."""
     if not op.quiet:
-        return op.ref(*values, **params)
+        try:
+            return op.ref(*values, **params)
+        except MemoryError as problem:
+            raise errors.out_of_memory(op.name, problem, values) from None
     token = _error_state.set(_IGNORE_ALL)
     try:
         return op.ref(*values, **params)
+    except MemoryError as problem:
+        raise errors.out_of_memory(op.name, problem, values) from None
     finally:
         _error_state.reset(token)
 
@@ -264,7 +269,10 @@ def force(node: Node) -> Any:
         value = force(node.args[0])
         if value is None:
             return None
-    node.value = node.op.ref(value, **node.params)
+    try:
+        node.value = node.op.ref(value, **node.params)
+    except ValueError:  # NumPy has no view of so many elements
+        raise errors.too_large(node.op.name, node.shape, numel(node.shape)) from None
     return node.value
 
 

@@ -132,7 +132,7 @@ def number(value: float, dtype: DType) -> Array:
     if -60000 < value < 60000:  # every dtype but the small integers holds these
         return np.asarray(value, dtype.numpy)
     with np.errstate(over="ignore"):
-        return np.asarray(value, dtype.numpy)
+        return np.asarray(float(value) if dtype.kind == "f" else value, dtype.numpy)
 
 
 def repeated(node: Node, shape: Shape) -> Node:

@@ -230,6 +230,8 @@ def scalar_array(value: Any, dtype: DType, op: str) -> Array:
     """A 0-d array of ``dtype``; raises when an integer does not fit."""
     try:
         if isinstance(value, (int, float)):
+            if dtype.kind in "iu" and not math.isfinite(value):
+                raise OverflowError
             return number(value, dtype)
         return np.asarray(value, dtype.numpy)
     except OverflowError:

@@ -23,6 +23,7 @@ def in_place(function: Callable[..., Any]) -> Callable[..., Tensor]:
     def method(self: Handle, *args: Any, **kwargs: Any) -> Tensor:
         return self.assign(function(self, *args, **kwargs).node, name)
 
+    method.__wrapped__ = function  # type: ignore[attr-defined]  # help() shows its arguments
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"In-place version of ``{function.__name__}``."
     return method

@@ -275,7 +275,7 @@ top_indices = region(
     "top_indices", _top_body, kernel=_top_kernel, vmap=_top_vmap,
     infer=lambda x, axis, k, largest: Type((*x.shape[:axis], k, *x.shape[axis + 1 :]), int64),
 )  # fmt: skip
-"""Where the k largest (or smallest) stand along an axis, best first, earlier ones of a tie first."""
+"""Where the k largest (or smallest) stand along an axis, best first, ties from the front."""
 
 
 _INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")
