@@ -56,7 +56,9 @@ def imag(x: Handle, /) -> Tensor:
 def take(x: Handle, indices: Handle, /, *, axis: int | None = None) -> Tensor:
     """The elements ``indices`` (1-D) of one axis, which only a 1-D ``x`` may leave out."""
     if axis is None and x.ndim != 1:
-        raise errors.argument("take", f"needs axis= for {x.ndim} dimensions")
+        raise errors.argument(
+            "take", f"needs axis= for {x.ndim} dimensions", hint="name the axis, or flatten x first"
+        )
     place = as_axis("take", 0 if axis is None else axis, x.ndim)
     index = indexing.in_range(node_of(indices, "take"), x.shape[place], "take")
     return wrap(indexing.take_axis(x.node, index, place))
@@ -202,7 +204,10 @@ def squeeze(x: Handle, /, axis: int | tuple[int, ...]) -> Tensor:
     """Without the named axes, whose size must be 1 (raises ShapeError)."""
     axes = as_axes("squeeze", axis, x.ndim)
     if {x.shape[a] for a in axes} - {1}:
-        raise errors.shape("squeeze", f"axes {errors.dims(axes)} do not all have size 1", x)
+        raise errors.shape(
+            "squeeze", f"axes {errors.dims(axes)} do not all have size 1", x,
+            hint="adjoint.squeeze leaves axes of another size alone",
+        )  # fmt: skip
     return movement.squeeze(x, axes)
 
 

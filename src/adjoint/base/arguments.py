@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 from adjoint.base import errors
@@ -12,7 +13,7 @@ _LONGEST = 2**1023  # larger integers are no floats
 
 def as_number(op: str, name: str, value: Any) -> float:
     """A Python number from a number, a NumPy scalar or a 0-d tensor. Raises DTypeError."""
-    kind = type(value)
+    kind: object = value.__class__
     if kind is float or kind is bool:
         return value
     if kind is not int and getattr(value, "shape", None) == () and hasattr(value, "item"):
@@ -46,6 +47,14 @@ def as_flag(op: str, name: str, value: Any) -> bool:
     if isinstance(value, (bool, int)) and value in (0, 1):
         return bool(value)
     raise errors.bad_argument(op, name, value, "True or False")
+
+
+def as_choice(op: str, value: Any, choices: Iterable[str]) -> str:
+    """``value``, one of the names in ``choices``. Raises ArgumentError."""
+    known = list(choices)
+    if not isinstance(value, str) or value not in known:
+        raise errors.unknown_name(op, value, known)
+    return value
 
 
 def as_function(op: str, value: Any) -> Any:

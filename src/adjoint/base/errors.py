@@ -225,8 +225,8 @@ def expand(old: Shape, new: Shape) -> AdjointError:
 
 
 def inner_sizes(op: str, a: object, b: object) -> AdjointError:
-    sa: Shape = tuple(getattr(a, "shape", ()))
-    sb: Shape = tuple(getattr(b, "shape", ()))
+    sa: list[int] = list(getattr(a, "shape", ()))
+    sb: list[int] = list(getattr(b, "shape", ()))
     inner = sb[-2] if len(sb) > 1 else sb[-1]
     hint = "the last axis of the left operand must equal the second-to-last of the right one"
     if len(sb) > 1 and sa[-1] == sb[-1]:

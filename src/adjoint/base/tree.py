@@ -35,7 +35,8 @@ def flatten(
     counts = [len(leaves) for leaves, _ in parts]
 
     def unflatten(leaves: list[Any]) -> Any:
-        done, start = [], 0
+        done: list[Any] = []
+        start = 0
         for count, (_, sub) in zip(counts, parts, strict=True):
             done.append(sub(leaves[start : start + count]))
             start += count
@@ -60,12 +61,12 @@ def _children(tree: Any) -> tuple[list[Any] | None, Rebuild]:
         return [], lambda _: None
     if isinstance(tree, list):
         return tree, list  # pyright: ignore[reportUnknownVariableType]
+    kind: Any = tree.__class__
     if isinstance(tree, tuple):
-        kind: Any = type(tree)  # pyright: ignore[reportUnknownVariableType]
-        return list(tree), (lambda c: kind(*c)) if hasattr(kind, "_fields") else tuple  # pyright: ignore
+        children: list[Any] = [*tree]
+        return children, (lambda c: kind(*c)) if hasattr(kind, "_fields") else tuple
     if isinstance(tree, dict):
-        keys: list[Any] = list(tree)  # pyright: ignore[reportUnknownArgumentType]
-        kind = type(tree)  # pyright: ignore[reportUnknownVariableType]
+        keys: list[Any] = [*tree]
         return [tree[k] for k in keys], lambda c: kind(zip(keys, c, strict=True))
     if isinstance(tree, TreeNode):
         return tree.tree_flatten()

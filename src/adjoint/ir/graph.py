@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -110,7 +110,7 @@ def record(
 
 
 @contextmanager
-def recording() -> Iterator[None]:
+def recording() -> Generator[None]:
     """Allow nodes without a value inside the block."""
     state.recording += 1
     try:
@@ -175,9 +175,9 @@ def _params(params: dict[str, Any], exact: bool) -> list[str]:
 
 def _param(value: Any, exact: bool) -> str:
     """A Graph by the start of its key, other things (regions) by name; exactly: by whole keys."""
-    if isinstance(value, np.ndarray) and exact:
+    if exact and type(value) is np.ndarray:
         return _digest(value)
-    key = getattr(value, "key", None)
+    key: object = getattr(value, "key", None)
     if isinstance(key, str) and (exact or isinstance(value, Graph)):
         return key if exact else key[:16]
     return repr(value)

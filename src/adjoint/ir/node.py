@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy._core import umath
@@ -187,7 +187,7 @@ _IGNORE_ALL = umath._make_extobj(all="ignore")  # pyright: ignore
 
 
 @contextmanager
-def grad_mode(on: bool) -> Iterator[None]:
+def grad_mode(on: bool) -> Generator[None]:
     """Track gradients (or not) inside the block."""
     before, state.grad = state.grad, on
     try:
@@ -203,9 +203,9 @@ def constant(value: Array, device: Device = CPU) -> Node:
     return node
 
 
-def abstract(type: Type, device: Device = CPU) -> Node:
+def abstract(of: Type, device: Device = CPU) -> Node:
     """A node without a value: an input of a recording, or a shape on the meta device."""
-    node = Node(None, (), NO_PARAMS, type.shape, type.dtype, None, False)
+    node = Node(None, (), NO_PARAMS, of.shape, of.dtype, None, False)
     node.device = device
     node.stop, node.site = not state.grad, None
     return node
@@ -307,7 +307,7 @@ def finish(op: Op, args: tuple[Node, ...], params: Params, value: Any, needs: bo
     """The node that has ``value``; it keeps ``args`` only when a gradient may pass."""
     parts = None
     if type(value) is tuple:
-        parts = tuple(Type(v.shape, OF_NUMPY[v.dtype]) for v in value)
+        parts = _types(cast("tuple[Array, ...]", value))
         shape, dtype = (), parts[0].dtype
     else:
         if type(value) is not np.ndarray:
@@ -326,6 +326,10 @@ def finish(op: Op, args: tuple[Node, ...], params: Params, value: Any, needs: bo
     return node
 
 
+def _types(arrays: tuple[Array, ...]) -> tuple[Type, ...]:
+    return tuple([Type(a.shape, OF_NUMPY[a.dtype]) for a in arrays])
+
+
 def check_type(op: Op, args: tuple[Node, ...], params: Params, node: Node) -> None:
     """Raise when the value of ``node`` is not what the row of ``op`` promises."""
     promised = op.infer(*args, **params)
@@ -338,8 +342,8 @@ def check_type(op: Op, args: tuple[Node, ...], params: Params, node: Node) -> No
 
 
 def _lazy(op: Op, args: tuple[Node, ...], params: Params, needs: bool) -> Node:
-    type = op.infer(*args, **params)
-    return Node(op, args, params, type.shape, type.dtype, None, needs and state.grad)
+    made: Type = op.infer(*args, **params)
+    return Node(op, args, params, made.shape, made.dtype, None, needs and state.grad)
 
 
 def _record(op: Op, args: tuple[Node, ...], params: Params) -> Node:
@@ -348,14 +352,16 @@ def _record(op: Op, args: tuple[Node, ...], params: Params) -> Node:
         for a in args:
             if a.is_abstract:
                 raise no_value(op.name, a)
-    inferred = op.infer(*args, **params)
-    parts = None if isinstance(inferred, Type) else tuple(inferred)
-    type = inferred if isinstance(inferred, Type) else parts[0]
+    inferred: Type | Sequence[Type] = op.infer(*args, **params)
     needs = state.grad and any(a.needs_grad for a in args)
-    if parts is None and type.dtype.kind != "f":
-        needs = False
+    if isinstance(inferred, Type):
+        parts, made = None, inferred
+        needs = needs and made.dtype.kind == "f"
+    else:
+        parts = tuple(inferred)
+        made = Type((), parts[0].dtype)
     kept = args if needs or not meta else ()
-    node = Node(op, kept, params, type.shape if parts is None else (), type.dtype, None, needs)
+    node = Node(op, kept, params, made.shape, made.dtype, None, needs)
     node.parts = parts
     node.device = META if meta else CPU
     node.stop = not state.grad

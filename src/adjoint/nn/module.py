@@ -103,7 +103,13 @@ class Module:
         for table in ("_parameters", "_buffers", "_modules"):
             if name in tables[table]:
                 return tables[table][name]
-        known = [*tables, *tables["_parameters"], *tables["_buffers"], *tables["_modules"], *dir(type(self))]
+        known = [
+            *tables,
+            *tables["_parameters"],
+            *tables["_buffers"],
+            *tables["_modules"],
+            *dir(type(self)),
+        ]
         raise AttributeError(
             f"{type(self).__name__} has no attribute {name!r}. {errors.nearest(name, known)}"
         )
@@ -314,7 +320,8 @@ class Module:
 
     def __repr__(self) -> str:
         lines = [
-            f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self._modules.items()
+            f"({name}): " + repr(child).replace("\n", "\n  ")
+            for name, child in self._modules.items()
         ]
         extra = self.extra_repr()
         if not lines:
@@ -348,7 +355,9 @@ def _with(module: Module, swap: dict[int, Any], done: dict[int, Module]) -> Modu
 def _forget(module: Module, name: str) -> bool:
     tables = module.__dict__
     module._transient.discard(name)
-    found = [tables[t].pop(name) for t in ("_parameters", "_buffers", "_modules") if name in tables[t]]
+    found = [
+        tables[t].pop(name) for t in ("_parameters", "_buffers", "_modules") if name in tables[t]
+    ]
     return bool(found) or (tables.pop(name, tables) is not tables)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from adjoint.base import errors
-from adjoint.ir.node import alias
+from adjoint.ops.structure import severed
 from adjoint.tensors.creation import as_tensor
 from adjoint.tensors.handle import Handle
 from adjoint.tensors.tensor import Tensor
@@ -22,7 +22,7 @@ class Parameter(Tensor):
         if data is None:
             raise errors.not_a_tensor("Parameter", data, hint="nn.Parameter(adjoint.zeros(3, 4))")
         source = data if isinstance(data, Handle) else as_tensor(data)
-        super().__init__(alias(source.node))
+        super().__init__(severed(source.node))
         if requires_grad:
             self.requires_grad_()
 

@@ -90,7 +90,9 @@ def _report(
         lines.append(f"and {len(unexpected) - 10} more unexpected names")
     lines.extend(f"wrong shape: {w}" for w in wrong[:10])
     hint = _rename_hint(missing, unexpected) or "strict=False takes what fits by name"
-    return errors.build(StateDictError, f"load_state_dict: does not fit {owner}", lines=lines, hint=hint)
+    return errors.build(
+        StateDictError, f"load_state_dict: does not fit {owner}", lines=lines, hint=hint
+    )
 
 
 def _rename_hint(missing: list[str], unexpected: list[str]) -> str:

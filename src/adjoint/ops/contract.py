@@ -11,7 +11,7 @@ from adjoint.base.shape import Shape
 from adjoint.ir.node import Array, Node, Op, Params, Type, abstract
 from adjoint.ops.correlate import Pads, correlate, spread
 from adjoint.ops.movement import flip, permute, reshape, swap_last
-from adjoint.ops.rows import each, full, op, with_batch
+from adjoint.ops.rows import both, each, full, op, with_batch
 
 
 def _dot_type(a: Node, b: Node) -> Type:
@@ -25,7 +25,16 @@ def _dot(a: Array, b: Array) -> Array:
     """Products of matrices, batch by batch; 16-bit floats accumulate in float32."""
     if a.dtype.itemsize == 2 and a.dtype.kind not in "iu":
         return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
-    return np.matmul(a, b)
+    return np.matmul(_packed(a), _packed(b))
+
+
+def _packed(x: Array) -> Array:
+    """``x`` in a layout that BLAS reads: NumPy's own loop for others takes 15 times as long."""
+    if x.flags.c_contiguous or x.dtype.kind != "f":
+        return x
+    down, across = x.strides[-2:]
+    fits = (across == x.itemsize and down >= 0) or (down == x.itemsize and across >= 0)
+    return x if fits else np.ascontiguousarray(x)
 
 
 def _dot_vmap(
@@ -38,11 +47,11 @@ def _dot_vmap(
     return dot(with_batch(size, a, batched[0]), with_batch(size, b, batched[1]))
 
 
-dot = op(
+dot: Op = op(
     "dot", "contract",
     infer=_dot_type,
     ref=_dot,
-    vjp=each(
+    vjp=both(
         lambda ct, out, a, b: dot(ct, swap_last(b)), lambda ct, out, a, b: dot(swap_last(a), ct)
     ),
     vmap=_dot_vmap,
@@ -123,7 +132,7 @@ def _conv_vmap(
     """A batch of inputs joins the batch; a batch of kernels joins the output channels or groups."""
     (x, w), groups = args, params["groups"]
     if size == 0:
-        single = _conv_type(*(_example(a, b) for a, b in zip(args, batched, strict=True)), **params)
+        single = _conv_type(_example(x, batched[0]), _example(w, batched[1]), **params)
         return full(0, (0, *single.shape), single.dtype)
     if not batched[1]:
         out = conv(reshape(x, shape=(size * x.shape[1], *x.shape[2:])), w, **params)

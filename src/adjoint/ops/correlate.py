@@ -103,8 +103,8 @@ def _windows(
     spatial = x.strides[x.ndim - len(shape) :]
     strides = [b * s for b, s in zip(spatial, step, strict=True)]
     paces = [b * s for b, s in zip(spatial, pace, strict=True)]
-    pitch = x.shape[-1]
-    merged = len(run) > 1 and pace[-2:] == (1, 1) and pitch <= WASTE * run[-1]
+    pitch, rank = x.shape[-1], len(run)
+    merged = rank > 1 and pace[-2:] == (1, 1) and pitch <= WASTE * run[-1]
     if merged:
         run = (*run[:-2], (run[-2] - 1) * pitch + run[-1])
         paces = [*paces[:-2], x.itemsize]

@@ -23,17 +23,17 @@ def _reshape(x: Array, shape: Shape) -> Array:
     return x.reshape(shape)
 
 
+def _reshape_back(ct: Node, out: Node, x: Node, shape: Shape) -> Node:
+    return reshape(ct, shape=x.shape)
+
+
 reshape = op(
     "reshape", "view",
     infer=_reshape_type,
     ref=_reshape,
-    vjp=each(lambda ct, out, x, shape: reshape(ct, shape=x.shape)),
+    vjp=each(_reshape_back),
     vmap=shift_axes(shape=lambda size, shape: (size, *shape)),
 )  # fmt: skip
-
-
-def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
-    return tuple(int(i) for i in np.argsort(axes))
 
 
 def _permute_type(x: Node, axes: Shape) -> Type:
@@ -42,11 +42,19 @@ def _permute_type(x: Node, axes: Shape) -> Type:
     return Type(tuple(x.shape[a] for a in axes), x.dtype)
 
 
+def _permute(x: Array, axes: Shape) -> Array:
+    return x.transpose(axes)
+
+
+def _permute_back(ct: Node, out: Node, x: Node, axes: Shape) -> Node:
+    return permute(ct, axes=tuple(int(i) for i in np.argsort(axes)))
+
+
 permute = op(
     "permute", "view",
     infer=_permute_type,
-    ref=lambda x, axes: x.transpose(axes),
-    vjp=each(lambda ct, out, x, axes: permute(ct, axes=_inverse(axes))),
+    ref=_permute,
+    vjp=each(_permute_back),
     vmap=shift_axes(axes=lambda size, axes: (0, *(a + 1 for a in axes))),
 )  # fmt: skip
 
@@ -78,10 +86,14 @@ def _broadcast_vmap(
     return broadcast(reshape(x, shape=(size, *ones, *x.shape[1:])), shape=(size, *shape))
 
 
+def _broadcast(x: Array, shape: Shape) -> Array:
+    return np.broadcast_to(x, shape)
+
+
 broadcast = op(
     "broadcast", "view",
     infer=_broadcast_type,
-    ref=lambda x, shape: np.broadcast_to(x, shape),
+    ref=_broadcast,
     vjp=each(_unbroadcast),
     vmap=_broadcast_vmap,
     lazy=True,
@@ -190,7 +202,8 @@ def _concat_type(*xs: Node, axis: int) -> Type:
 def _unconcat(
     ct: Node, out: Node, wanted: tuple[bool, ...], args: tuple[Node, ...], params: Params
 ) -> tuple[Node | None, ...]:
-    axis, start = params["axis"], 0
+    axis: int = params["axis"]
+    start = 0
     found: list[Node | None] = []
     for x, needs in zip(args, wanted, strict=True):
         found.append(narrow(ct, axis, start, x.shape[axis]) if needs else None)
@@ -198,10 +211,14 @@ def _unconcat(
     return tuple(found)
 
 
+def _concat(*xs: Array, axis: int) -> Array:
+    return np.concatenate(xs, axis=axis)
+
+
 concat = op(
     "concat", "view",
     infer=_concat_type,
-    ref=lambda *xs, axis: np.concatenate(xs, axis=axis),
+    ref=_concat,
     vjp=_unconcat,
     vmap=shift_axes(axis=lambda size, axis: axis + 1),
 )  # fmt: skip

@@ -11,10 +11,13 @@ from adjoint.base import errors
 from adjoint.base.dtype import DType, bool_
 from adjoint.base.shape import Shape
 from adjoint.ir.node import Array, Node, Op, Params, Type, apply, constant, state
+from adjoint.ir.reverse import Parts
 
 TABLE: dict[str, Op] = {}
-Rule = Callable[..., Node]
-Vjp = Callable[..., tuple[Node | None, ...]]
+Rule = Callable[..., Node | None]
+UnaryRule = Callable[[Node, Node, Node], Node]
+BinaryRule = Callable[[Node, Node, Node, Node], Node]
+Vjp = Callable[..., Sequence[Node | Parts | None]]
 Wanted = tuple[bool, ...]
 
 
@@ -50,6 +53,11 @@ def each(*rules: Rule | None) -> Vjp:
     return vjp
 
 
+def both(left: BinaryRule, right: BinaryRule) -> Vjp:
+    """``each`` for two operands: the rules are ``(ct, out, x, y)``."""
+    return each(left, right)
+
+
 def no_gradient(
     ct: Node, out: Node, wanted: Wanted, args: tuple[Node, ...], params: Params
 ) -> tuple[None, ...]:
@@ -64,7 +72,9 @@ def flat(
     return tuple(zeros_like(ct) if needs else None for needs in wanted)
 
 
-def unary(name: str, ref: Callable[[Array], Array], rule: Rule | None, quiet: bool = False) -> Op:
+def unary(
+    name: str, ref: Callable[[Array], Array], rule: UnaryRule | None, quiet: bool = False
+) -> Op:
     """A pointwise op of one argument; ``rule(ct, out, x)``, or None where that is zero."""
     vjp = each(rule) if rule is not None else flat
     return op(name, "pointwise", infer=same_type, ref=ref, vjp=vjp, vmap=batch_all, quiet=quiet)

@@ -15,6 +15,14 @@ from adjoint.ir.node import Array, Node, Op, Params, Type
 from adjoint.ops.rows import no_gradient, op, with_batch
 
 
+def _iota_type(size: int, dtype: DType) -> Type:
+    return Type((size,), dtype)
+
+
+def _iota(size: int, dtype: DType) -> Array:
+    return np.arange(size).astype(dtype.numpy)
+
+
 def _iota_vmap(
     op: Op, size: int, batched: Sequence[bool], args: Sequence[Node], params: Params
 ) -> Node:
@@ -23,8 +31,8 @@ def _iota_vmap(
 
 iota = op(
     "iota", "source",
-    infer=lambda size, dtype: Type((size,), dtype),
-    ref=lambda size, dtype: np.arange(size).astype(dtype.numpy),
+    infer=_iota_type,
+    ref=_iota,
     vjp=no_gradient,
     vmap=_iota_vmap,
 )  # fmt: skip

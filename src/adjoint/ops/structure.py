@@ -14,7 +14,7 @@ from adjoint.ir.interpret import interpret
 from adjoint.ir.node import Array, Node, Op, Params, Type, alias, constant, grad_mode, state
 from adjoint.ir.reverse import Parts, backward
 from adjoint.ops.movement import flip, permute
-from adjoint.ops.rows import each, full, op, with_batch, zeros_like
+from adjoint.ops.rows import each, full, op, same_type, with_batch, zeros_like
 
 Nodes = Sequence[Node]
 
@@ -124,6 +124,14 @@ def pullback(
     return [found.get(n) if needs else None for n, needs in zip(fresh, wanted, strict=True)]
 
 
+def severed(node: Node) -> Node:
+    """The same value without history: a constant, or while recording a copy that is one."""
+    if not (node.is_abstract and node.device.holds_values):
+        return alias(node)
+    with grad_mode(False):
+        return copy(node, stop=True)
+
+
 def variable(node: Node) -> Node:
     """``node`` seen as a new variable: derivatives can be taken with respect to the result, and
     still reach ``node`` when it needs a gradient itself."""
@@ -160,14 +168,25 @@ def _pick(x: tuple[Array, ...], index: int) -> Array:
     return x[index]
 
 
+def _pick_type(x: Node, index: int) -> Type:
+    return _parts(x)[index]
+
+
+def _pick_back(
+    ct: Node, out: Node, wanted: tuple[bool, ...], args: tuple[Node, ...], params: Params
+) -> Sequence[Parts]:
+    return (Parts.one(params["index"], len(_parts(args[0])), ct),)
+
+
+def _as_it_is(
+    op: Op, size: int, batched: Sequence[bool], args: Sequence[Node], params: Params
+) -> Node:
+    """The vmap of an op that does the same with a batch."""
+    return op(*args, **params)
+
+
 pick = op(
-    "pick", "structure",
-    infer=lambda x, index: x.parts[index],
-    ref=_pick,
-    vjp=lambda ct, out, wanted, args, params: (
-        Parts.one(params["index"], len(args[0].parts), ct),
-    ),
-    vmap=lambda op, size, batched, args, params: op(*args, **params),
+    "pick", "structure", infer=_pick_type, ref=_pick, vjp=_pick_back, vmap=_as_it_is,
 )  # fmt: skip
 
 
@@ -191,12 +210,16 @@ _TOGETHER = Region(
 )
 
 
+def _copy(x: Array, stop: bool = False) -> Array:
+    return x
+
+
+def _copy_back(ct: Node, out: Node, x: Node, stop: bool = False) -> Node | None:
+    return None if stop else ct
+
+
 copy = op(
-    "copy", "structure",
-    infer=lambda x, stop=False: Type(x.shape, x.dtype),
-    ref=lambda x, stop=False: x,
-    vjp=each(lambda ct, out, x, stop=False: None if stop else ct),
-    vmap=lambda op, size, batched, args, params: op(*args, **params),
+    "copy", "structure", infer=same_type, ref=_copy, vjp=each(_copy_back), vmap=_as_it_is,
 )  # fmt: skip
 
 
@@ -239,7 +262,7 @@ def _loop_vjp(
     """Run forward again keeping every carry, then a loop backwards over them."""
     body: Graph = params["body"]
     carries, scanned, length = params["carries"], params["scanned"], params["length"]
-    inits, xs, constants = _split(args, carries, scanned)
+    _, xs, constants = _split(args, carries, scanned)
     kept = _keep_carries(body, carries)
     forward = loop(*args, body=kept, carries=carries, scanned=scanned, length=length)
     saved = results(forward)[len(body.outputs) :]
@@ -279,8 +302,8 @@ def _parts(node: Node) -> tuple[Type, ...]:
     return node.parts
 
 
-def _filled(ct: Node | None, type: Type) -> Node:
-    return ct if ct is not None else full(0, type.shape, type.dtype)
+def _filled(ct: Node | None, of: Type) -> Node:
+    return ct if ct is not None else full(0, of.shape, of.dtype)
 
 
 def _keep_carries(body: Graph, carries: int) -> Graph:

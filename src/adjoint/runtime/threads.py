@@ -50,7 +50,7 @@ def set_num_threads(num: int) -> None:
 
     NumPy's matrix products have threads of their own, set by ``OPENBLAS_NUM_THREADS``.
     """
-    if isinstance(num, bool) or not isinstance(num, int) or num < 1:
+    if type(num) is not int or num < 1:
         raise errors.argument("set_num_threads", f"needs a positive integer, got {num!r}")
     if num != _POOL.size:
         executor, _POOL.executor, _POOL.size = _POOL.executor, None, num

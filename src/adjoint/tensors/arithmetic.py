@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from adjoint import ops
 from adjoint.base import errors
-from adjoint.base.arguments import as_number
+from adjoint.base.arguments import as_choice, as_number
 from adjoint.base.dtype import DType, as_dtype, bool_, float32, int64, promote_types
 from adjoint.base.shape import broadcast_shapes
 from adjoint.ir.node import NO_PARAMS, Node, Op, apply, constant
@@ -103,14 +103,9 @@ def mul(input: Operand, other: Operand) -> Tensor:
 
 def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
     """input / other; integers give float32. rounding_mode: None, ``"floor"`` or ``"trunc"``."""
-    if rounding_mode is not None and not isinstance(rounding_mode, str):
-        raise errors.unknown_name("div rounding_mode", rounding_mode, ["floor", "trunc"])
-    if rounding_mode == "floor":
-        return floor_divide(input, other)
-    if rounding_mode == "trunc":
-        return _truncated(input, other)
     if rounding_mode is not None:
-        raise errors.unknown_name("div rounding_mode", rounding_mode, ["floor", "trunc"])
+        mode = as_choice("div rounding_mode", rounding_mode, ["floor", "trunc"])
+        return (floor_divide if mode == "floor" else _truncated)(input, other)
     a, b = pair("div", input, other)
     if a.dtype.kind != "f":
         a, b = floating(a), floating(b)
@@ -316,7 +311,9 @@ def _divisible(op: str, x: Operand, y: Operand) -> tuple[Node, Node]:
     if a.dtype is bool_:
         a, b = to_dtype(a, int64), to_dtype(b, int64)
     if a.dtype.kind != "f" and not b.is_abstract and not b.array().all():
-        raise errors.argument(op, "integer division by zero")
+        raise errors.argument(
+            op, "integer division by zero", hint="convert to floats first: x.float()"
+        )
     return a, b
 
 

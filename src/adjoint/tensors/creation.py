@@ -345,11 +345,7 @@ def _sizes(op: str, size: tuple[Any, ...]) -> Shape:
 def _filled(
     op: str, shape: Shape, fill_value: Any, dtype: DType, device: object, requires_grad: bool
 ) -> Tensor:
-    if isinstance(fill_value, Handle):
-        fill_value = as_number(op, "fill_value", fill_value)
-    value = scalar_array(fill_value, dtype, op)
-    if value.shape != ():
-        raise errors.bad_argument(op, "fill_value", fill_value, "a number")
+    value = scalar_array(as_number(op, "fill_value", fill_value), dtype, op)
     if as_device(device) is META:
         return _meta(shape, dtype, requires_grad)
     check_allocation(op, shape, dtype.itemsize)

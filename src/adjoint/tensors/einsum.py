@@ -60,7 +60,10 @@ def einsum(equation: str, *operands: Any) -> Tensor:
         if node.dtype is not values[0].dtype:
             raise errors.mixed_dtypes("einsum", values[0], node)
     if not isinstance(equation, str):
-        raise errors.argument("einsum", f"the first argument is the equation, got {equation!r:.60}")
+        raise errors.argument(
+            "einsum", f"the first argument is the equation, got {equation!r:.60}",
+            hint='a product is einsum("ij,jk->ik", x, y)',
+        )  # fmt: skip
     found = plan(equation, tuple(n.shape for n in values))
     for op, places, params in found.steps:
         values.append(apply(op, tuple(values[i] for i in places), params))
@@ -167,9 +170,9 @@ def _diagonal(made: Plan, term: Term, equation: str) -> Term:
             n = shape[i]
             if shape[j] != n:
                 raise errors.shape(
-                    "einsum",
-                    f"{label!r} of {equation!r} has sizes {n} and {shape[j]} in one operand",
-                )
+                    "einsum", f"{label!r} of {equation!r} has sizes {n} and {shape[j]}: {shape}",
+                    hint="a letter twice in one operand is a diagonal: its axes need one size",
+                )  # fmt: skip
             rest = [k for k in range(len(shape)) if k not in (i, j)]
             lead = tuple(shape[k] for k in rest)
             place = made.add(ops.permute, place, axes=(*rest, i, j))
@@ -190,7 +193,11 @@ def _sizes(terms: Sequence[Term], equation: str) -> Sizes:
             known = sizes.get(label, 1)
             if n != known and 1 not in (n, known):
                 name = "..." if len(label) > 1 else label
-                raise errors.shape("einsum", f"{name!r} of {equation!r} has sizes {known} and {n}")
+                shown = " and ".join(errors.dims(t.shape) for t in terms)
+                raise errors.shape(
+                    "einsum", f"{name!r} of {equation!r} has sizes {known} and {n}: {shown}",
+                    hint="axes of one name need one size (or 1); compare the equation with .shape",
+                )  # fmt: skip
             sizes[label] = known if n == 1 else n
     return sizes
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import pi
 from typing import TYPE_CHECKING, Any
 
-
 from adjoint import ops
 from adjoint.base import errors
 from adjoint.base.arguments import as_integer, as_number
@@ -318,6 +317,8 @@ def _bound(name: str, bound: Any) -> Any:
 
 def _within(bound: Any, dtype: DType) -> Any:
     """A whole bound, moved into the range of an integer ``dtype``."""
+    if type(bound) is int and dtype.kind == "f":
+        return float(bound)
     if type(bound) is not int or dtype.kind not in "iu":
         return bound
     limits = iinfo(dtype)

@@ -12,11 +12,12 @@ from adjoint.base import errors
 from adjoint.base.dtype import DType
 from adjoint.base.shape import Shape, numel
 from adjoint.ir.node import (
-    NO_PARAMS, Hooks, Node, Op, Params, alias, apply, constant, grad_mode, state,
+    NO_PARAMS, Hooks, Node, Op, Params, apply, constant, grad_mode, state,
 )  # fmt: skip
 from adjoint.ir.reverse import backward
 from adjoint.ops.pointwise import cast
 from adjoint.ops.rows import full
+from adjoint.ops.structure import severed
 from adjoint.runtime.device import Device
 from adjoint.tensors.leaks import detect_leaks
 from adjoint.tensors.regions import index_set, replaced
@@ -108,12 +109,12 @@ class Handle:
         if requires_grad:
             self._make_leaf(node)
         else:
-            self.node = alias(node)
+            self.node = severed(node)
         return self  # type: ignore[return-value]
 
     def detach(self) -> Tensor:
         """The same value without history; shares in-place changes with this tensor."""
-        out = wrap(alias(self.node))
+        out = wrap(severed(self.node))
         out._view = (*self._view, (weakref.ref(self), None, NO_PARAMS))
         return out
 
@@ -200,7 +201,7 @@ class Handle:
             raise errors.inplace_leaf(op, self.node)
 
     def _store(self, value: Node, op: str) -> None:
-        if self.node.needs_grad and not state.grad:
+        if not state.grad and _has_history(self.node):
             self._replace(value, op)
         else:
             self.node = value
@@ -214,14 +215,14 @@ class Handle:
                     op, value.dtype, "a float dtype", hint="convert first: x.float()"
                 )
             self._make_leaf(value)
-        elif node.needs_grad:
+        elif _has_history(node):
             with grad_mode(True):
-                self.node = replaced(node, alias(value))
+                self.node = replaced(node, severed(value))
         else:
-            self.node = alias(value)
+            self.node = severed(value)
 
     def _make_leaf(self, value: Node) -> None:
-        node = alias(value)
+        node = severed(value)
         node.needs_grad = True
         node.leaf = weakref.ref(self)
         node.hooks = self._hooks
@@ -339,6 +340,11 @@ def seed_of(tensor: Handle, gradient: Any) -> Node:
     return seed if seed.dtype is node.dtype else cast(seed, dtype=node.dtype)
 
 
+def _has_history(node: Node) -> bool:
+    """Whether a gradient may pass through ``node``; of a recorded one, only later runs know."""
+    return node.needs_grad or (node.device.holds_values and node.is_abstract)
+
+
 def _cast_back(op: str, value: Node, node: Node) -> Node:
     order = "bui f"
     if order.index(value.dtype.kind) > order.index(node.dtype.kind) and node.dtype.kind != "f":
@@ -365,7 +371,7 @@ def _write_through(source: Handle, path: tuple[Origin, ...], value: Node, op: st
             op, "an expanded view shows one element several times, it cannot be changed", value,
             hint="use .clone() first",
         )  # fmt: skip
-    base = alias(source.node) if hidden else source.node
+    base = severed(source.node) if hidden else source.node
     changed = index_set(base, constant(places.reshape(-1)), value)
     if hidden:
         source._replace(changed, op)

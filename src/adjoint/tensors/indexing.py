@@ -29,7 +29,7 @@ def getitem(input: Handle, index: Any) -> Tensor:
     if arrays:  # next to index arrays an integer is an index array too, as in NumPy
         items = [_Pick(constant(np.asarray(i))) if isinstance(i, int) else i for i in items]
     out = _basic(input, items)
-    picks = [(at, i.index) for at, i in enumerate(_kept(items)) if isinstance(i, _Pick)]
+    picks = [(at, i.rows) for at, i in enumerate(_kept(items)) if isinstance(i, _Pick)]
     return wrap(_advanced(out.node, picks)) if picks else out
 
 
@@ -93,8 +93,8 @@ def in_range(
     """``index`` with negative entries counted from the end; raises IndexingError outside."""
     if index.dtype.kind not in "iu":
         raise errors.wrong_dtype(op, index.dtype, "an integer index", hint="index.long()")
-    index = to_dtype(index, int64)
     if index.is_abstract:
+        index = to_dtype(index, int64)
         return ops.where(ops.lt(index, index * 0), index + size, index)
     values = index.array()
     if values.size:
@@ -103,14 +103,15 @@ def in_range(
             bad = low if low < -size else high
             raise errors.out_of_range(op, bad, axis, size, of)
         if low < 0:
+            values = values.astype(np.int64)
             return constant(np.where(values < 0, values + size, values))
-    return index
+    return to_dtype(index, int64)
 
 
 class _Pick(NamedTuple):
     """An index array for one axis."""
 
-    index: Node
+    rows: Node
 
 
 def _complete(index: Any, node: Node) -> list[Any]:
@@ -213,7 +214,7 @@ def _checked(items: list[Any], node: Node) -> list[Any]:
                 raise errors.out_of_range("indexing", item, axis, n, node)
             item = item % n
         elif isinstance(item, _Pick):
-            item = _Pick(in_range(item.index, n, "indexing", axis, node))
+            item = _Pick(in_range(item.rows, n, "indexing", axis, node))
         out.append(item)
         axis += 1
     return out
@@ -308,7 +309,7 @@ def _numpy_index(places: Array, index: Any, node: Node) -> Array:
     try:
         return np.asarray(places[plain])
     except IndexError as problem:
-        raise errors.index(str(problem)) from None
+        raise errors.index(str(problem), hint="index arrays must broadcast together") from None
 
 
 def _plain(item: Any) -> Any:

@@ -288,6 +288,8 @@ def _triangle(node: Node, upper: bool, unit: bool) -> Node:
 
 def _solved(op: str, a: Node, b: Node, left: bool, region: Any) -> Node:
     """Broadcast the batch, turn vectors into columns, and exchange the sides for left=False."""
+    if not b.ndim:
+        raise errors.shape(op, "the right-hand side needs the rows of A", a, b, hint=_ROWS)
     vector = b.ndim == 1 or (b.ndim == a.ndim - 1 and b.shape == a.shape[:-1])
     right = ops.reshape(b, shape=(*b.shape, 1)) if vector else b
     if not left:

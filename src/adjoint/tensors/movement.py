@@ -9,9 +9,17 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_choice
 from adjoint.base.dtype import promote_types
 from adjoint.base.shape import (
-    Shape, as_axes, as_axis, as_shape, as_size, broadcast_shapes, check_allocation, numel,
+    Shape,
+    as_axes,
+    as_axis,
+    as_shape,
+    as_size,
+    broadcast_shapes,
+    check_allocation,
+    numel,
 )  # fmt: skip
 from adjoint.ir.node import Node, constant
 from adjoint.ops.movement import flip as flip_node
@@ -374,8 +382,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
         if len(tensors) == 1 and isinstance(tensors[0], (tuple, list))
         else list(tensors)
     )
-    if not isinstance(indexing, str) or indexing not in ("ij", "xy"):
-        raise errors.unknown_name("meshgrid indexing", indexing, ["ij", "xy"])
+    as_choice("meshgrid indexing", indexing, ["ij", "xy"])
     flat = [reshape(wrap(_tensor("meshgrid", x)), -1) for x in items]
     turn = indexing == "xy" and len(flat) > 1
     if turn:

@@ -9,7 +9,7 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
-from adjoint.base.arguments import as_number
+from adjoint.base.arguments import as_choice, as_number
 from adjoint.base.dtype import as_dtype, float32
 from adjoint.base.shape import Shape, as_axes, broadcast_shapes
 from adjoint.ir.node import Node
@@ -110,8 +110,7 @@ def cdist(x1: Handle, x2: Handle, p: float = 2.0, compute_mode: str = _MODES[0])
     memory but loses half of the digits for close points;
     compute_mode="donot_use_mm_for_euclid_dist" prevents that. The gradient at distance 0 is 0.
     """
-    if not isinstance(compute_mode, str) or compute_mode not in _MODES:
-        raise errors.unknown_name("cdist compute_mode", compute_mode, _MODES)
+    as_choice("cdist compute_mode", compute_mode, _MODES)
     a, b = arithmetic.pair("cdist", x1, x2)
     a, b = floating(a), floating(b)
     if min(a.ndim, b.ndim) < 2 or a.shape[-1] != b.shape[-1]:

@@ -8,6 +8,8 @@ import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from adjoint import ops
 from adjoint.base import errors
 from adjoint.base.arguments import as_integer
@@ -359,7 +361,8 @@ def _require(op: str, name: str, node: Node, holds: Callable[[Any], Any], what: 
     if node.is_abstract:
         return
     values = node.array()
-    good = holds(values)
+    with np.errstate(invalid="ignore"):
+        good = holds(values)
     if not good.all():
         raise errors.argument(
             op,
@@ -410,5 +413,6 @@ def _fitting(function: Any, input: Handle, generator: Any, *parameters: Any) -> 
 
 
 def _fill(op: str, input: Handle, make: Callable[[], Node]) -> Tensor:
-    _tensor(op, input)
+    if _tensor(op, input).device is META:  # a shape: there is nothing to fill
+        return input  # type: ignore[return-value]
     return input.assign(make(), op)

@@ -284,13 +284,17 @@ def _root(x: Node) -> Node:
 
 
 def _largest(op: str, node: Node, axes: Shape) -> Node:
+    _refuse_empty(op, node, axes)
+    return ops.reduce_max(node, axes=axes)
+
+
+def _refuse_empty(op: str, node: Node, axes: Shape) -> None:
     if any_zero([node.shape[a] for a in axes]):
         what = "largest" if op in ("max", "amax", "argmax") else "smallest"
         raise errors.shape(
             op, f"there is no {what} of no elements", node,
             hint="check for emptiness first: if x.numel()",
         )  # fmt: skip
-    return ops.reduce_max(node, axes=axes)
 
 
 def _smallest(op: str, node: Node, axes: Shape) -> Node:
@@ -339,8 +343,7 @@ def _arg(op: str, input: Handle, dim: Any, keepdim: bool) -> Tensor:
     place = 0 if dim is None else as_axis(op, dim, node.ndim)
     if dim is None:
         node = ops.reshape(node, shape=(numel(shape),))
-    if node.shape[place] == 0:
-        raise errors.shape(op, "the extreme of no elements does not exist", node)
+    _refuse_empty(op, node, (place,))
     first = _argmax(node if op == "argmax" else turned(node), axis=place)
     if dim is None:
         return wrap(ops.reshape(first, shape=(1,) * len(shape))) if keepdim else wrap(first)

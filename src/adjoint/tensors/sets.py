@@ -9,14 +9,14 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
-from adjoint.base.arguments import as_number
+from adjoint.base.arguments import as_choice, as_number
 from adjoint.base.dtype import bool_, float64, int32, int64
 from adjoint.base.shape import as_axis, as_size, check_allocation, numel
 from adjoint.ir.node import Array, Node, Type, constant
 from adjoint.ops.rows import full
 from adjoint.tensors.arithmetic import negated, pair, to_dtype
 from adjoint.tensors.handle import Handle, node_of, wrap
-from adjoint.tensors.indexing import nonzero, take_axis
+from adjoint.tensors.indexing import in_range, nonzero, take_axis
 from adjoint.tensors.regions import region
 
 if TYPE_CHECKING:
@@ -66,9 +66,7 @@ def searchsorted(
     """
     sequence, values = pair("searchsorted", sorted_sequence, input)
     if side is not None:
-        if side not in ("left", "right"):
-            raise errors.unknown_name("searchsorted side", side, ["left", "right"])
-        right = side == "right"
+        right = as_choice("searchsorted side", side, ["left", "right"]) == "right"
     lead = sequence.ndim - 1
     if lead < 0 or (lead and sequence.shape[:lead] != values.shape[:-1]):
         raise errors.shape(
@@ -76,7 +74,8 @@ def searchsorted(
             sequence, values, hint="one sorted sequence for all, or one per row of values",
         )  # fmt: skip
     if sorter is not None:
-        sequence = ops.gather(sequence, to_dtype(sorter.node, int64), batch=lead)
+        order = in_range(node_of(sorter, "searchsorted"), sequence.shape[-1], "searchsorted")
+        sequence = ops.gather(sequence, order, batch=lead)
     found = search(sequence, values, right=right)
     return wrap(to_dtype(found, int32) if out_int32 else found)
 

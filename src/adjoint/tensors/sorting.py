@@ -13,6 +13,7 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_choice
 from adjoint.base.dtype import DType, bool_, int64
 from adjoint.base.shape import Shape, as_axis, as_size, numel
 from adjoint.ir.node import Array, Node, Op, Params, Type, constant
@@ -53,7 +54,8 @@ def argsort(
 ) -> Tensor:  # fmt: skip
     """The indices that sort one axis; equal elements keep their order."""
     node, place = _line("argsort", input, dim if axis is None else axis)
-    return wrap(ops.reshape(order_of(node, place, descending), shape=input.shape))
+    order = order_of(node, place, descending)
+    return wrap(ops.reshape(order, shape=node_of(input, "argsort").shape))
 
 
 def msort(input: Handle) -> Tensor:
@@ -287,8 +289,7 @@ def _quantile(
     node = node_of(input, op)
     if node.dtype.kind != "f":
         raise errors.wrong_dtype(op, node.dtype, "a float dtype", hint="x.float()")
-    if not isinstance(interpolation, str) or interpolation not in _INTERPOLATIONS:
-        raise errors.unknown_name(f"{op} interpolation", interpolation, _INTERPOLATIONS)
+    as_choice(f"{op} interpolation", interpolation, _INTERPOLATIONS)
     shares = to_array(q, op, keep_double=True).astype(np.float64)
     if shares.ndim > 1 or not ((shares >= 0) & (shares <= 1)).all():
         raise errors.argument(

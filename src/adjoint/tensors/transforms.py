@@ -13,7 +13,7 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
-from adjoint.base.arguments import as_function
+from adjoint.base.arguments import as_choice, as_function
 from adjoint.base.shape import as_axis, numel
 from adjoint.base.tree import Rebuild, flatten
 from adjoint.ir.node import Node, constant, state
@@ -175,8 +175,7 @@ def vmap(
     results. randomness: random draws inside raise (``"error"``), are shared by all examples
     (``"same"``) or not (``"different"``). Raises ShapeError when batch sizes disagree.
     """
-    if randomness not in ("error", "same", "different"):
-        raise errors.unknown_name("vmap randomness", randomness, ["error", "same", "different"])
+    as_choice("vmap randomness", randomness, ["error", "same", "different"])
 
     def batched(*args: Any, **kwargs: Any) -> Any:
         run = _Run(function, args, kwargs, tuple(range(len(args))), False, check=False)

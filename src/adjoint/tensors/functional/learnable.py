@@ -30,7 +30,9 @@ def spline(input: Handle, knots: Handle, low: float = -3.0, high: float = 3.0) -
     """
     x, k = node_of(input, "spline"), node_of(knots, "spline")
     if k.ndim != 1 or k.shape[0] < 2 or k.dtype is not x.dtype:
-        raise errors.shape("spline", "knots must be a vector of at least 2, of the input's dtype", x, k)
+        raise errors.shape(
+            "spline", "knots must be a vector of at least 2, of the input's dtype", x, k
+        )
     if not low < high:
         raise errors.argument("spline", f"low must be below high, got {low} and {high}")
     pieces = k.shape[0] - 1

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def conv_matrix(
-    kernel: Handle, shape: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+    kernel: Handle,
+    shape: Any,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> Tensor:
     """The matrix M with M @ x.flatten() = conv(x, kernel).flatten() for one x of ``shape``
     (channels, *sizes): block-Toeplitz, blocks being pairs of channels. Its transpose is the
@@ -28,7 +33,9 @@ def conv_matrix(
     convs = {3: conv1d, 4: conv2d, 5: conv3d}
     if kernel.ndim not in convs or len(sizes) != kernel.ndim - 1:
         raise errors.shape(
-            "conv_matrix", f"needs a kernel (out, in, *k) and a shape (in, *sizes), got {sizes}", kernel
+            "conv_matrix",
+            f"needs a kernel (out, in, *k) and a shape (in, *sizes), got {sizes}",
+            kernel,
         )
     count = prod(sizes)
     units = wrap(constant(np.eye(count, dtype=kernel.dtype.numpy).reshape(count, *sizes)))
