@@ -30,9 +30,9 @@ from adjoint.tensors.creation import (
 from adjoint.tensors.diagonals import diag, diag_embed, diagonal, tril, triu
 from adjoint.tensors.einsum import einsum
 from adjoint.tensors.elementwise import (
-    abs, absolute, acos, acosh, addcdiv, addcmul, arccos, arccosh, arcsin, arcsinh, arctan,
-    arctan2, arctanh, asin, asinh, atan, atan2, atanh, ceil, clamp, clamp_max, clamp_min, clip,
-    copysign, cos, cosh, deg2rad, exp, exp2, expm1, fix, floor, frac, heaviside, hypot, lerp, log,
+    abs, absolute, acos, acosh, addcdiv, addcmul, arccos, arccosh, arcsin, arcsinh, arctan, arctan2,
+    arctanh, asin, asinh, atan, atan2, atanh, ceil, clamp, clamp_max, clamp_min, clip, copysign,
+    cos, cosh, deg2rad, exp, exp2, expm1, fix, floor, fmax, fmin, frac, heaviside, hypot, lerp, log,
     log1p, log2, log10, logaddexp, nan_to_num, nextafter, rad2deg, reciprocal, round, rsqrt, sgn,
     sign, sin, sinh, sqrt, tan, tanh, trunc,
 )  # fmt: skip
@@ -57,16 +57,16 @@ from adjoint.tensors.movement import (
 from adjoint.tensors.norms import cdist, dist, norm
 from adjoint.tensors.powers import float_power, pow, square
 from adjoint.tensors.predicates import (
-    allclose, can_cast, equal, is_floating_point, is_tensor, isclose, isfinite, isinf, isnan,
-    isneginf, isposinf, numel, result_type, signbit,
+    allclose, can_cast, equal, is_complex, is_floating_point, is_tensor, isclose, isfinite, isinf,
+    isnan, isneginf, isposinf, numel, result_type, signbit,
 )  # fmt: skip
 from adjoint.tensors.random import (
     bernoulli, exponential, multinomial, normal, poisson, rand, rand_like, randint, randint_like,
     randn, randn_like, randperm, uniform,
 )  # fmt: skip
 from adjoint.tensors.reduction import (
-    all, amax, amin, any, argmax, argmin, count_nonzero, cumsum, max, mean, min, prod, std,
-    std_mean, sum, var, var_mean,
+    all, amax, amin, any, argmax, argmin, count_nonzero, cumsum, max, mean, min, nanmean, nansum,
+    prod, std, std_mean, sum, var, var_mean,
 )  # fmt: skip
 from adjoint.tensors.scans import cummax, cummin, cumprod, diff, logcumsumexp
 from adjoint.tensors.scatter import (
@@ -102,6 +102,7 @@ moveaxis = movedim
 ger, vdot = outer, dot
 inverse, pinverse = inv, pinv
 subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
+less, less_equal, greater, greater_equal, not_equal = lt, le, gt, ge, ne
 newaxis = None
 
 __all__ = [

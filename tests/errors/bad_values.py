@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,7 +35,22 @@ def public_functions() -> dict[str, Callable[..., Any]]:
             is_ours = is_ours and inspect.isfunction(value)
             if is_ours and not name.startswith("_") and name not in LEFT_OUT:
                 found[prefix + name] = value
-    return found
+    return found | {f"operator.{f.__name__}": f for f in (getitem, setitem, *OPERATORS, ad.Tensor)}
+
+
+OPERATORS = (
+    operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod,
+    operator.pow, operator.matmul, operator.and_, operator.lshift, operator.eq, operator.lt,
+    operator.iadd, operator.contains,
+)  # fmt: skip
+
+
+def getitem(x: Any, *index: Any) -> Any:
+    return ad.ones(2, 3)[index] if len(index) != 1 else ad.ones(2, 3)[index[0]]
+
+
+def setitem(x: Any, index: Any, value: Any) -> None:
+    ad.ones(2, 3)[index] = value
 
 
 def tensors() -> list[Any]:
@@ -70,7 +86,8 @@ def oddities() -> list[Any]:
         [[]], [0, 1], [True, False, True], {}, {"a": 1}, {1, 2}, slice(0, 2), Ellipsis,
         range(3), np.array([1, None], dtype=object), np.array(["a"]), np.ones(3) * 1j,
         np.zeros((0, 2)), np.float32(2), np.array(1.5), np.array("2020", "datetime64[Y]"),
-        np.ones((2, 3)), lambda *x: x[0] if x else 1, lambda *x: None, ad.float64, ad.int8, np.dtype("f8"),
+        np.ones((2, 3)), lambda *x: x[0] if x else 1, lambda *x: None, ad.float64, ad.int8,
+        np.dtype("f8"),
     ]  # fmt: skip
 
 

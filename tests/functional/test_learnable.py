@@ -71,7 +71,9 @@ def test_mixed_units_equal_each_unit_alone() -> None:
     ours = F.mixed(ad.tensor(x), functions).numpy()
     assert calls == [2]
     for i, f in enumerate(functions):
-        np.testing.assert_allclose(ours[:, i], f(ad.tensor(x[:, i : i + 1])).numpy()[:, 0], rtol=1e-7)
+        np.testing.assert_allclose(
+            ours[:, i], f(ad.tensor(x[:, i : i + 1])).numpy()[:, 0], rtol=1e-7
+        )
     smooth = [ad.tanh, ad.sin, ad.tanh]
     ad.testing.gradcheck(lambda v: F.mixed(v, smooth), [ad.tensor(random(4, 3))])
     with pytest.raises(AdjointError, match="2 functions for 6 units"):
@@ -122,6 +124,8 @@ def test_the_matrix_is_block_toeplitz() -> None:
             for i in range(high):
                 for j in range(rows):
                     inner = pair[i, :, j]
-                    np.testing.assert_array_equal(inner, scipy.linalg.toeplitz(inner[:, 0], inner[0]))
+                    np.testing.assert_array_equal(
+                        inner, scipy.linalg.toeplitz(inner[:, 0], inner[0])
+                    )
                     if i and j:
                         np.testing.assert_array_equal(inner, pair[i - 1, :, j - 1])

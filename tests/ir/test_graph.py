@@ -155,7 +155,7 @@ def test_updates_must_keep_the_type() -> None:
 
 def test_a_rule_that_breaks_its_promise_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ops.sin, "ref", lambda x: np.sin(x).astype(np.float32))
-    with pytest.raises(AssertionError, match="infer says .*float64.* ref gives .*float32"):
+    with pytest.raises(AssertionError, match=r"infer says .*float64.* ref gives .*float32"):
         ops.sin(constants(1.0)[0])
 
 

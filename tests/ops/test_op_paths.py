@@ -30,9 +30,10 @@ def test_where_on_large_arrays(dtype: DType) -> None:
     if dtype.kind == "f":
         x[0, :3], y[1, :3] = [np.nan, np.inf, -0.0], [-0.0, np.nan, -np.inf]
     zero = np.zeros((), dtype.numpy)
+    minus_zero = -zero if dtype.kind == "f" else zero
     for c, a, b in [
         (condition, x, y), (condition.T.copy().T, x, y[::-1]), (condition[::-1], x.T.copy().T, y),
-        (condition, x, zero), (condition, zero, y), (condition, x, -zero if dtype.kind == "f" else zero),
+        (condition, x, zero), (condition, zero, y), (condition, x, minus_zero),
         (condition[:1], x, y[:, :1]), (condition, x[:1], y[:1]),
     ]:  # fmt: skip
         nodes = [

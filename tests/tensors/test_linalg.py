@@ -13,6 +13,7 @@ import torch
 import adjoint as ad
 from adjoint import linalg
 from adjoint.base.errors import AdjointError, ArgumentError, DTypeError, GradError, ShapeError
+from adjoint.ir.node import constant
 from tests.tensors.twins import agree, floats, maps, numbers, smooth
 
 A = floats(2, 3, 3)
@@ -96,6 +97,13 @@ def test_the_gradient_of_det_exists_for_singular_matrices() -> None:
     assert x.grad is not None
     np.testing.assert_allclose(numbers(x.grad), cofactors, atol=1e-9)
     smooth(linalg.det, rank2, order=1)
+
+
+def test_the_definition_of_the_cofactors_equals_their_fast_path() -> None:
+    from adjoint.tensors.decompositions import cofactor
+
+    assert cofactor.body is not None and cofactor.kernel is not None
+    np.testing.assert_allclose(cofactor.body(constant(A))[0].array(), cofactor.kernel(A))
 
 
 def test_slogdet_of_a_singular_matrix() -> None:

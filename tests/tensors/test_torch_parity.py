@@ -92,6 +92,9 @@ PROGRAMS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "argmax": lambda m, x, y: x.argmax() + x.argmax(1) + x.argmin(1, keepdim=True),
     "any and all": lambda m, x, y: (x > 0).any(1) & (x > -9).all() | (x > 0).all(0)[:3],
     "count_nonzero": lambda m, x, y: m.count_nonzero(x > 0, 1),
+    "nansum": lambda m, x, y: m.nansum(m.where(x > 0, x, math.nan), 1) + x.nansum(),
+    "nanmean": lambda m, x, y: m.where(x > 0, x, math.nan).nanmean(),
+    "fmax": lambda m, x, y: m.fmax(m.where(x > 0, x, math.nan), y) - m.fmin(y, x),
     "cumsum": lambda m, x, y: x.cumsum(1) * m.cumsum(x, 0),
     "cumsum of integers": lambda m, x, y: m.arange(4, dtype=m.int8).cumsum(0),
     # indexing

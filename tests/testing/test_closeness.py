@@ -35,8 +35,7 @@ def test_default_tolerances_are_torchs(
     base = np.array([b for b, _ in pairs])
     moved = base + np.array([s for _, s in pairs])
     if not dtype.startswith(("float", "bfloat")):
-        base, moved = np.nan_to_num(base, posinf=7, neginf=1), np.nan_to_num(moved, posinf=7, neginf=1)
-        base, moved = abs(base), abs(moved)
+        base, moved = (abs(np.nan_to_num(v, posinf=7, neginf=1)) for v in (base, moved))
     theirs = [torch.tensor(v).to(getattr(torch, dtype)) for v in (moved, base)]
     mine = [ad.tensor(t.double().numpy()).to(dtype) for t in theirs]
     expected = accepts(torch.testing.assert_close, *theirs, equal_nan=equal_nan)
@@ -64,7 +63,8 @@ def test_equal_things_pass(actual: Any, expected: Any) -> None:
         ({"a": 1.0}, {"b": 1.0}, "keys differ: ['a'] and ['b']"),
         ([1.0], [1.0, 2.0], "lengths differ: 1 and 2"),
         (ad.tensor([[1.0, 2.0], [3.0, 9.0]]), ad.tensor([[1.0, 2.1], [3.0, 4.0]]),
-         "2 of 4 elements differ (rtol 1.3e-06, atol 1e-05)\n    worst at (1, 1): 9.0, expected 4.0"),
+         "2 of 4 elements differ (rtol 1.3e-06, atol 1e-05)\n"
+         "    worst at (1, 1): 9.0, expected 4.0"),
         (ad.tensor([1, 5]), ad.tensor([1, 6]), "worst at (1,): 5, expected 6"),
         (ad.tensor([True]), ad.tensor([False]), "worst at (0,): True, expected False"),
         (ad.tensor(float("nan")), ad.tensor(float("nan")), "worst at (): nan, expected nan"),

@@ -5,154 +5,37 @@ on tensors, with gradients. There are no complex dtypes; where PyTorch and the s
 about a tensor's own attributes, PyTorch wins: see docs/differences.md.
 """
 
+# ruff: noqa: I001 - the names in rows, not one to a line
 from math import e, inf, nan, pi
 
 from adjoint.array_api.creation import (
-    arange,
-    asarray,
-    empty,
-    eye,
-    from_dlpack,
-    full,
-    linspace,
-    meshgrid,
-    ones,
-    tril,
-    triu,
-    zeros,
-)
+    arange, asarray, empty, eye, from_dlpack, full, linspace, meshgrid, ones, tril, triu, zeros,
+)  # fmt: skip
 from adjoint.array_api.dtypes import (
-    __array_namespace_info__,
-    astype,
-    can_cast,
-    isdtype,
-    result_type,
-)
+    __array_namespace_info__, astype, can_cast, isdtype, result_type,
+)  # fmt: skip
 from adjoint.array_api.functions import (
-    all,
-    any,
-    argmax,
-    argmin,
-    argsort,
-    broadcast_arrays,
-    clip,
-    concat,
-    conj,
-    cumulative_sum,
-    flip,
-    imag,
-    max,
-    mean,
-    min,
-    nonzero,
-    permute_dims,
-    prod,
-    real,
-    repeat,
-    reshape,
-    roll,
-    searchsorted,
-    sort,
-    squeeze,
-    stack,
-    std,
-    sum,
-    take,
-    tensordot,
-    tile,
-    unique_all,
-    unique_counts,
-    unique_inverse,
-    unique_values,
-    unstack,
-    var,
-    vecdot,
-)
+    all, any, argmax, argmin, argsort, broadcast_arrays, clip, concat, conj, cumulative_sum, flip,
+    imag, max, mean, min, nonzero, permute_dims, prod, real, repeat, reshape, roll, searchsorted,
+    sort, squeeze, stack, std, sum, take, tensordot, tile, unique_all, unique_counts,
+    unique_inverse, unique_values, unstack, var, vecdot,
+)  # fmt: skip
 from adjoint.base.dtype import (
-    bool_,
-    finfo,
-    float32,
-    float64,
-    iinfo,
-    int8,
-    int16,
-    int32,
-    int64,
-    uint8,
-    uint16,
-    uint32,
-    uint64,
-)
+    bool_, finfo, float32, float64, iinfo, int8, int16, int32, int64, uint8, uint16, uint32, uint64,
+)  # fmt: skip
 from adjoint.tensors.arithmetic import (
-    add,
-    bitwise_and,
-    bitwise_left_shift,
-    bitwise_not,
-    bitwise_or,
-    bitwise_right_shift,
-    bitwise_xor,
-    div,
-    eq,
-    floor_divide,
-    ge,
-    gt,
-    le,
-    logical_and,
-    logical_not,
-    logical_or,
-    logical_xor,
-    lt,
-    maximum,
-    minimum,
-    mul,
-    ne,
-    neg,
-    positive,
-    remainder,
-    sub,
-    where,
-)
+    add, bitwise_and, bitwise_left_shift, bitwise_not, bitwise_or, bitwise_right_shift, bitwise_xor,
+    div, eq, floor_divide, ge, gt, le, logical_and, logical_not, logical_or, logical_xor, lt,
+    maximum, minimum, mul, ne, neg, positive, remainder, sub, where,
+)  # fmt: skip
 from adjoint.tensors.contraction import matmul
 from adjoint.tensors.creation import empty_like, full_like, ones_like, zeros_like
 from adjoint.tensors.elementwise import (
-    abs,
-    acos,
-    acosh,
-    asin,
-    asinh,
-    atan,
-    atan2,
-    atanh,
-    ceil,
-    copysign,
-    cos,
-    cosh,
-    exp,
-    expm1,
-    floor,
-    hypot,
-    log,
-    log1p,
-    log2,
-    log10,
-    logaddexp,
-    round,
-    sign,
-    sin,
-    sinh,
-    sqrt,
-    tan,
-    tanh,
-    trunc,
-)
-from adjoint.tensors.movement import (
-    broadcast_to,
-    expand_dims,
-    matrix_transpose,
-)
-from adjoint.tensors.movement import (
-    movedim as moveaxis,
-)
+    abs, acos, acosh, asin, asinh, atan, atan2, atanh, ceil, copysign, cos, cosh, exp, expm1, floor,
+    hypot, log, log1p, log2, log10, logaddexp, round, sign, sin, sinh, sqrt, tan, tanh, trunc,
+)  # fmt: skip
+from adjoint.tensors.movement import broadcast_to, expand_dims, matrix_transpose
+from adjoint.tensors.movement import movedim as moveaxis
 from adjoint.tensors.powers import pow, square
 from adjoint.tensors.predicates import isfinite, isinf, isnan, signbit
 

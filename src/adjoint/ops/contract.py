@@ -25,16 +25,7 @@ def _dot(a: Array, b: Array) -> Array:
     """Products of matrices, batch by batch; 16-bit floats accumulate in float32."""
     if a.dtype.itemsize == 2 and a.dtype.kind not in "iu":
         return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
-    return np.matmul(_packed(a), _packed(b))
-
-
-def _packed(x: Array) -> Array:
-    """``x`` in a layout that BLAS reads: NumPy's own loop for others takes 15 times as long."""
-    if x.flags.c_contiguous or x.dtype.kind != "f":
-        return x
-    down, across = x.strides[-2:]
-    fits = (across == x.itemsize and down >= 0) or (down == x.itemsize and across >= 0)
-    return x if fits else np.ascontiguousarray(x)
+    return np.matmul(a, b)
 
 
 def _dot_vmap(
@@ -70,7 +61,10 @@ def _conv_type(
 ) -> Type:
     fits = x.ndim == w.ndim == len(stride) + 2 and x.dtype is w.dtype
     if not fits or x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
-        raise errors.shape("conv", f"channels do not fit with groups={groups}", x, w)
+        raise errors.shape(
+            "conv", f"channels do not fit with groups={groups}", x, w,
+            hint="input (batch, channels, ...), kernel (out channels, channels / groups, ...)",
+        )  # fmt: skip
     spatial = tuple(
         conv_size(n, k, s, p, d, i)
         for n, k, s, p, d, i in zip(

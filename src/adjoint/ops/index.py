@@ -15,7 +15,10 @@ from adjoint.ops.rows import each, op, with_batch, zeros_like
 
 def _gather_type(x: Node, index: Node, batch: int) -> Type:
     if index.dtype.kind not in "iu" or x.shape[:batch] != index.shape[:batch] or x.ndim <= batch:
-        raise errors.shape("gather", f"index does not fit with {batch} batch axes", x, index)
+        raise errors.shape(
+            "gather", f"index does not fit with {batch} batch axes", x, index,
+            hint="an integer index whose first axes are the batch axes of the tensor",
+        )  # fmt: skip
     return Type((*index.shape, *x.shape[batch + 1 :]), x.dtype)
 
 
@@ -65,7 +68,10 @@ gather = op(
 
 def _scatter_type(x: Node, index: Node, updates: Node, batch: int) -> Type:
     if index.shape + x.shape[batch + 1 :] != updates.shape or updates.dtype is not x.dtype:
-        raise errors.shape("scatter_add", "updates do not fit", x, index, updates)
+        raise errors.shape(
+            "scatter_add", "updates do not fit", x, index, updates,
+            hint="updates: the shape of the index, then that of one row, in the tensor's dtype",
+        )  # fmt: skip
     return _gather_type(x, index, batch)._replace(shape=x.shape)
 
 

@@ -38,7 +38,10 @@ reshape = op(
 
 def _permute_type(x: Node, axes: Shape) -> Type:
     if sorted(axes) != list(range(x.ndim)):
-        raise errors.shape("permute", f"axes {axes} do not name each axis once", x)
+        raise errors.shape(
+            "permute", f"axes {axes} do not name each axis once", x,
+            hint=f"a new order of {tuple(range(x.ndim))}",
+        )  # fmt: skip
     return Type(tuple(x.shape[a] for a in axes), x.dtype)
 
 
@@ -104,7 +107,10 @@ def _slice_type(x: Node, starts: Shape, sizes: Shape, steps: Shape) -> Type:
     for n, start, size, step in zip(x.shape, starts, sizes, steps, strict=True):
         last = start + (size - 1) * step
         if size < 0 or step == 0 or (size and not (0 <= start < n and 0 <= last < n)):
-            raise errors.shape("slice", f"{start}:{last} step {step} is outside", x)
+            raise errors.shape(
+                "slice", f"{start}:{last} step {step} is outside", x,
+                hint="the first and the last place taken must be inside",
+            )  # fmt: skip
     return Type(sizes, x.dtype)
 
 
@@ -150,7 +156,10 @@ slice = op(
 
 def _pad_type(x: Node, low: Shape, high: Shape, interior: Shape) -> Type:
     if min((*low, *high, *interior), default=0) < 0:
-        raise errors.shape("pad", f"amounts cannot be negative: {low}, {high}, {interior}", x)
+        raise errors.shape(
+            "pad", f"amounts cannot be negative: {low}, {high}, {interior}", x,
+            hint="take a slice to make it smaller",
+        )  # fmt: skip
     return Type(_padded(x.shape, low, high, interior), x.dtype)
 
 
@@ -194,7 +203,10 @@ def _concat_type(*xs: Node, axis: int) -> Type:
             x.shape[:axis] == first.shape[:axis] and x.shape[axis + 1 :] == first.shape[axis + 1 :]
         )
         if x.ndim != first.ndim or not same or x.dtype is not first.dtype:
-            raise errors.shape("concat", f"all sizes but that of axis {axis} must agree", *xs)
+            raise errors.shape(
+                "concat", f"all sizes but that of axis {axis} must agree", *xs,
+                hint="dtypes must agree too; convert or reshape first",
+            )  # fmt: skip
     total = sum(x.shape[axis] for x in xs)
     return Type((*first.shape[:axis], total, *first.shape[axis + 1 :]), first.dtype)
 

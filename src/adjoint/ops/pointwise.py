@@ -130,7 +130,10 @@ _BITS = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
 def _where_type(condition: Node, x: Node, y: Node) -> Type:
     made = same_type(x, y)
     if condition.dtype is not bool_ or condition.shape != x.shape:
-        raise errors.shape("where", "needs a bool condition of the operands' shape", condition, x)
+        raise errors.shape(
+            "where", "needs a bool condition of the operands' shape", condition, x,
+            hint="compare first (condition != 0), and broadcast it",
+        )  # fmt: skip
     return made
 
 

@@ -50,7 +50,10 @@ reduce_sum = op(
 
 def _max_type(x: Node, axes: Shape) -> Type:
     if any(x.shape[a] == 0 for a in axes):
-        raise errors.shape("max", "the maximum of no elements does not exist", x)
+        raise errors.shape(
+            "max", "the maximum of no elements does not exist", x,
+            hint="reduce along an axis that is not empty",
+        )  # fmt: skip
     return _sum_type(x, axes)
 
 

@@ -86,8 +86,10 @@ def binary(name: str, ref: Callable[[Array, Array], Array], vjp: Vjp, quiet: boo
 
 
 def comparison(name: str, ref: Callable[[Array, Array], Array]) -> Op:
-    """A pointwise op of two arguments of one type with a bool result."""
-    return op(name, "pointwise", infer=bool_type, ref=ref, vjp=no_gradient, vmap=batch_all)
+    """A pointwise op of two arguments of one type with a bool result (NaN of bfloat16 warns)."""
+    return op(
+        name, "pointwise", infer=bool_type, ref=ref, vjp=no_gradient, vmap=batch_all, quiet=True
+    )
 
 
 def same_type(*args: Node, **_: object) -> Type:
@@ -95,7 +97,10 @@ def same_type(*args: Node, **_: object) -> Type:
     first = args[0]
     for other in args[1:]:
         if other.shape != first.shape or other.dtype is not first.dtype:
-            raise errors.shape("pointwise op", "operands must have one type", *args)
+            raise errors.shape(
+                "pointwise op", "operands must have one type", *args,
+                hint="broadcast and convert them first",
+            )  # fmt: skip
     return Type(first.shape, first.dtype)
 
 

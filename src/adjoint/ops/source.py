@@ -40,7 +40,9 @@ iota = op(
 
 def _bits_type(key: Node, shape: Shape) -> Type:
     if key.dtype is not uint32 or key.shape[-1:] != (2,):
-        raise errors.shape("random_bits", "a key is two uint32 words", key)
+        raise errors.shape(
+            "random_bits", "a key is two uint32 words", key, hint="take a key from a Generator"
+        )
     return Type((*key.shape[:-1], *shape), uint32)
 
 

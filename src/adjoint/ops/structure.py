@@ -11,7 +11,18 @@ import numpy as np
 from adjoint.ir.batch import batch
 from adjoint.ir.graph import Graph, record
 from adjoint.ir.interpret import interpret
-from adjoint.ir.node import Array, Node, Op, Params, Type, alias, constant, grad_mode, state
+from adjoint.ir.node import (
+    Array,
+    Node,
+    Op,
+    Params,
+    Type,
+    alias,
+    apply,
+    constant,
+    grad_mode,
+    state,
+)  # fmt: skip
 from adjoint.ir.reverse import Parts, backward
 from adjoint.ops.movement import flip, permute
 from adjoint.ops.rows import each, full, op, same_type, with_batch, zeros_like
@@ -56,7 +67,7 @@ class Region:
 
     def __call__(self, *args: Node, **static: Any) -> Node:
         """Apply the region; a region with several results gives a node with ``parts``."""
-        return call(*args, region=self, **static)
+        return apply(call, args, {"region": self, **static})
 
     def graph(self, types: Sequence[Type], static: Params) -> Graph:
         """The body, recorded for arguments of ``types``."""

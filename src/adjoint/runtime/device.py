@@ -13,8 +13,8 @@ class Device:
 
     __slots__ = ("holds_values", "index", "type")
 
-    def __init__(self, type: str, index: int | None = None, holds_values: bool = True) -> None:
-        self.type = type
+    def __init__(self, kind: str, index: int | None = None, holds_values: bool = True) -> None:
+        self.type = kind
         self.index = index
         self.holds_values = holds_values
 

@@ -51,7 +51,9 @@ def set_num_threads(num: int) -> None:
     NumPy's matrix products have threads of their own, set by ``OPENBLAS_NUM_THREADS``.
     """
     if type(num) is not int or num < 1:
-        raise errors.argument("set_num_threads", f"needs a positive integer, got {num!r}")
+        raise errors.argument(
+            "set_num_threads", f"needs a positive integer, got {num!r}", hint="1 uses no threads"
+        )
     if num != _POOL.size:
         executor, _POOL.executor, _POOL.size = _POOL.executor, None, num
         if executor is not None:

@@ -323,6 +323,8 @@ def _bits(op: Op, x: Operand, y: Operand) -> Tensor:
         raise errors.wrong_dtype(
             op.name, a.dtype, "bools or integers", hint="compare first: x > 0 gives bools"
         )
+    if a.dtype is bool_ and op in (ops.shift_left, ops.shift_right):
+        raise errors.wrong_dtype(op.name, a.dtype, "integers", hint="convert first: x.int()")
     return wrap(combine(op, a, b))
 
 

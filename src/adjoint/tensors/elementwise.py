@@ -243,6 +243,16 @@ def clamp_max(input: Operand, max: Operand) -> Tensor:
     return clamp(input, None, max)
 
 
+def fmax(input: Operand, other: Operand) -> Tensor:
+    """The larger of each pair; where one is NaN, the other."""
+    return _without_nan(arithmetic.maximum, input, other)
+
+
+def fmin(input: Operand, other: Operand) -> Tensor:
+    """The smaller of each pair; where one is NaN, the other."""
+    return _without_nan(arithmetic.minimum, input, other)
+
+
 def copysign(input: Operand, other: Operand) -> Tensor:
     """|input| with the sign of ``other`` (-0.0 and NaN have a sign too)."""
     return _two("copysign", pointwise.copysign, input, other)
@@ -308,6 +318,12 @@ def _rounded(op: str, rule: Any, input: Operand) -> Tensor:
 def _two(op: str, region: Region, x: Operand, y: Operand) -> Tensor:
     a, b = pair(op, x, y)
     return wrap(region(*aligned(op, floating(a), floating(b))))
+
+
+def _without_nan(choose: Any, input: Operand, other: Operand) -> Tensor:
+    a, b = aligned(choose.__name__, *pair(choose.__name__, input, other))
+    found = ops.where(ops.eq(b, b), choose(wrap(a), wrap(b)).node, a)
+    return wrap(ops.where(ops.eq(a, a), found, b))
 
 
 def _bound(name: str, bound: Any) -> Any:

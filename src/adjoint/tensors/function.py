@@ -180,7 +180,11 @@ def _checked(
             raise errors.not_a_tensor(name, grad)
         if grad.node.shape != node.shape and not node.is_abstract:
             raise errors.shape(
-                name, f"the gradient of argument {i} must have its shape", grad, node
+                name,
+                f"the gradient of argument {i} must have its shape",
+                grad,
+                node,
+                hint="sum over the axes that were broadcast",
             )
         same = grad.node.dtype is node.dtype
         found.append(grad.node if same else ops.cast(grad.node, dtype=node.dtype))

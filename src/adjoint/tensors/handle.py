@@ -47,18 +47,22 @@ class Handle:
 
     @property
     def shape(self) -> Shape:
+        """The sizes of the axes, a tuple."""
         return self.node.shape
 
     @property
     def dtype(self) -> DType:
+        """The element type."""
         return self.node.dtype
 
     @property
     def device(self) -> Device:
+        """Where the value lives."""
         return self.node.device
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return len(self.node.shape)
 
     @property
@@ -304,7 +308,11 @@ def run_backward(
     release = not (create_graph if retain_graph is None else retain_graph)
     wanted = None
     if inputs is not None:
-        handles = [inputs] if isinstance(inputs, Handle) else list(inputs)
+        handles = [inputs] if isinstance(inputs, Handle) else inputs
+        if not isinstance(handles, (list, tuple)) or not all(
+            isinstance(h, Handle) for h in handles
+        ):
+            raise errors.bad_argument("backward", "inputs", inputs, "a list of tensors")
         wanted = [h.node for h in handles]
     with grad_mode(create_graph):
         found = backward([t.node for t in tensors], seeds, wanted, release)

@@ -146,7 +146,8 @@ def _entry(item: Any) -> list[Any]:
     if isinstance(item, (int, np.integer)):
         return [int(item)]
     if isinstance(item, (list, tuple, range, np.ndarray)):
-        array = to_array(item, "indexing") if len(item) else np.zeros(0, np.int64)
+        empty = not isinstance(item, np.ndarray) and not len(item)  # no float32
+        array = np.zeros(0, np.int64) if empty else to_array(item, "indexing")
         if array.dtype.kind not in "biu":
             raise errors.index(
                 f"an index array must hold integers or bools, got {array.dtype}",

@@ -182,6 +182,7 @@ def pinv(A: Handle, *, rtol: float | None = None) -> Tensor:
 def matrix_rank(A: Handle, *, atol: float | None = None, rtol: float | None = None) -> Tensor:
     """How many singular values are above max(atol, rtol * the largest), int64."""
     node = _matrix("matrix_rank", A)
+    atol = None if atol is None else as_number("matrix_rank", "atol", atol)
     return wrap(_rank(_singular_values(node), atol, _tolerance(node, rtol if atol is None or rtol
                                                                else 0.0)))  # fmt: skip
 

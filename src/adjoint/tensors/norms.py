@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +12,19 @@ from adjoint import ops
 from adjoint.base import errors
 from adjoint.base.arguments import as_choice, as_number
 from adjoint.base.dtype import as_dtype, float32
-from adjoint.base.shape import Shape, as_axes, broadcast_shapes
-from adjoint.ir.node import Node
+from adjoint.base.shape import Shape, as_axes, broadcast_shapes, drop
+from adjoint.ir.node import Node, Op, Params, Type
 from adjoint.ops.movement import swap_last
-from adjoint.ops.rows import each, full, zeros_like
+from adjoint.ops.reduce import spread
+from adjoint.ops.rows import each, full, with_batch, zeros_like
 from adjoint.tensors import arithmetic
 from adjoint.tensors.arithmetic import floating, to_dtype
 from adjoint.tensors.decompositions import svd
 from adjoint.tensors.handle import Handle, node_of, wrap
-from adjoint.tensors.pointwise import absolute, below, equals, select
+from adjoint.tensors.pointwise import absolute, below, equals, root, select
 from adjoint.tensors.powers import raised
 from adjoint.tensors.reduction import kept, pick
-from adjoint.tensors.regions import pointwise
+from adjoint.tensors.regions import pointwise, region
 
 if TYPE_CHECKING:
     from adjoint.tensors.tensor import Tensor
@@ -119,7 +121,7 @@ def cdist(x1: Handle, x2: Handle, p: float = 2.0, compute_mode: str = _MODES[0])
         )
     many = max(a.shape[-2], b.shape[-2]) > 25
     if p == 2 and (compute_mode == _MODES[1] or (compute_mode == _MODES[0] and many)):
-        return wrap(_euclidean(a, b))
+        return wrap(_by_products(a, b))
     left = ops.reshape(a, shape=(*a.shape[:-1], 1, a.shape[-1]))
     right = ops.reshape(b, shape=(*b.shape[:-2], 1, *b.shape[-2:]))
     apart = arithmetic.combine(ops.sub, left, right)
@@ -131,7 +133,7 @@ def norm_node(op: str, node: Node, p: float, axes: Shape) -> Node:
     if node.dtype.bits == 16:
         return to_dtype(norm_node(op, to_dtype(node, float32), p, axes), node.dtype)
     if p == 2:
-        return root(ops.reduce_sum(node * node, axes=axes))
+        return euclidean(node, axes=axes)
     if p == 0:
         return ops.reduce_sum(is_nonzero(node), axes=axes)
     size = absolute(node)
@@ -156,13 +158,31 @@ is_nonzero = pointwise(
 """1 for every element that is not 0, with gradient 0."""
 
 
-def _root_gradient(ct: Node, out: Node, x: Node) -> Node:
-    zero = equals(out, 0)
-    return ct * select(zero, zeros_like(out), 0.5 / select(zero, 1, out))
+def _euclidean_vjp(
+    ct: Node, out: Node, wanted: Sequence[bool], args: Sequence[Node], static: Params
+) -> Sequence[Node]:
+    """ct x / out, and 0 where out is 0."""
+    x, zero = args[0], equals(out, 0)
+    share = select(zero, zeros_like(ct), ct / select(zero, 1, out))
+    return [spread(share, x.shape, static["axes"]) * x]
 
 
-root = pointwise("root", np.sqrt, lambda x: [ops.sqrt(x)], each(_root_gradient))
-"""The square root, with gradient 0 at 0."""
+def _euclidean_vmap(
+    op: Op, size: int, batched: Sequence[bool], args: Sequence[Node], static: Params
+) -> Node:
+    axes = tuple(a + 1 for a in static["axes"])
+    return euclidean(with_batch(size, args[0], batched[0]), axes=axes)
+
+
+euclidean = region(
+    "euclidean",
+    lambda x, axes: [root(ops.reduce_sum(x * x, axes=axes))],
+    kernel=lambda x, axes: np.sqrt(np.add.reduce(x * x, axis=axes)),
+    infer=lambda x, axes: Type(drop(x.shape, axes), x.dtype),
+    vjp=_euclidean_vjp,
+    vmap=_euclidean_vmap,
+)
+"""sqrt(sum x^2) over ``axes``, with gradient 0 at 0."""
 
 
 def _power(node: Node, exponent: float) -> Node:
@@ -172,7 +192,7 @@ def _power(node: Node, exponent: float) -> Node:
     return select(zero, 0 if exponent > 0 else inf, found)
 
 
-def _euclidean(a: Node, b: Node) -> Node:
+def _by_products(a: Node, b: Node) -> Node:
     batch = broadcast_shapes("cdist", a.shape[:-2], b.shape[:-2])
     a = ops.broadcast(a, shape=(*batch, *a.shape[-2:]))
     b = ops.broadcast(b, shape=(*batch, *b.shape[-2:]))

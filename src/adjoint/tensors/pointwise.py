@@ -153,6 +153,15 @@ fmod = pointwise(
 floor_divide = pointwise("floor_divide", np.floor_divide, lambda x, y: [_floor_divide(x, y)], flat)
 
 
+def _root_gradient(ct: Node, out: Node, x: Node) -> Node:
+    zero = equals(out, 0)
+    return select(zero, 0, ct * 0.5 / select(zero, 1, out))
+
+
+root = pointwise("root", np.sqrt, lambda x: [ops.sqrt(x)], each(_root_gradient))
+"""sqrt(x) whose derivative at 0 is 0, not infinite: for standard deviations and norms."""
+
+
 # --- clamping ---------------------------------------------------------------------------------
 
 

@@ -95,6 +95,11 @@ def is_floating_point(input: Handle) -> bool:
     return node_of(input, "is_floating_point").dtype.kind == "f"
 
 
+def is_complex(input: Handle) -> bool:
+    """Always False: there are no complex dtypes."""
+    return False
+
+
 def numel(input: Handle) -> int:
     """The number of elements."""
     return size_of_shape(node_of(input, "numel").shape)

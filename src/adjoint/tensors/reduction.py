@@ -14,9 +14,10 @@ from adjoint.base.dtype import as_dtype, bool_, float32, int64
 from adjoint.base.shape import Shape, as_axes, as_axis, drop, keep, numel
 from adjoint.ir.node import Array, Node, Type
 from adjoint.ops.reduce import spread
-from adjoint.ops.rows import full, zeros_like
+from adjoint.ops.rows import full
 from adjoint.tensors.arithmetic import floating, negated, to_dtype, truth
 from adjoint.tensors.handle import Handle, node_of, wrap
+from adjoint.tensors.pointwise import root, select
 from adjoint.tensors.regions import region
 
 if TYPE_CHECKING:
@@ -68,6 +69,29 @@ def mean(
     return wrap(kept(mean_node(node, axes), node.shape, axes, keepdim or keepdims))
 
 
+def nansum(
+    input: Handle, dim: Any = None, keepdim: bool = False, *, dtype: object = None,
+    axis: Any = None, keepdims: bool = False,
+) -> Tensor:  # fmt: skip
+    """The sum without the NaNs."""
+    node = node_of(input, "nansum")
+    number = ops.eq(node, node)
+    return sum(
+        wrap(select(number, node, 0)), dim, keepdim, dtype=dtype, axis=axis, keepdims=keepdims
+    )
+
+
+def nanmean(
+    input: Handle, dim: Any = None, keepdim: bool = False, *, axis: Any = None,
+    keepdims: bool = False,
+) -> Tensor:  # fmt: skip
+    """The mean without the NaNs; NaN where nothing else is there."""
+    node = node_of(input, "nanmean")
+    total = nansum(wrap(node), dim, keepdim, axis=axis, keepdims=keepdims)
+    count = sum(wrap(ops.eq(node, node)), dim, keepdim, axis=axis, keepdims=keepdims)
+    return wrap(ops.div(total.node, to_dtype(count.node, total.node.dtype)))
+
+
 def mean_node(node: Node, axes: Shape) -> Node:
     """sum / count over ``axes``; 16-bit floats add up in float32, which the sum does not leave."""
     if node.dtype.bits == 16:
@@ -105,7 +129,7 @@ def std(
     found = var(
         input, dim, keepdim, correction=correction, unbiased=unbiased, axis=axis, keepdims=keepdims
     )
-    return wrap(_root(found.node))
+    return wrap(root(found.node))
 
 
 def var_mean(
@@ -275,12 +299,6 @@ def _cut(node: Node, axis: int, start: int, size: int) -> Node:
     from adjoint.ops.movement import narrow
 
     return narrow(node, axis, start, size)
-
-
-def _root(x: Node) -> Node:
-    """sqrt(x) whose derivative at 0 is 0, not infinite."""
-    zero = ops.eq(x, zeros_like(x))
-    return ops.where(zero, zeros_like(x), ops.sqrt(ops.where(zero, full(1, x.shape, x.dtype), x)))
 
 
 def _largest(op: str, node: Node, axes: Shape) -> Node:

@@ -75,6 +75,11 @@ def searchsorted(
         )  # fmt: skip
     if sorter is not None:
         order = in_range(node_of(sorter, "searchsorted"), sequence.shape[-1], "searchsorted")
+        if order.shape != sequence.shape:
+            raise errors.shape(
+                "searchsorted", "the sorter must have the shape of the sequence", order, sequence,
+                hint="sorter=adjoint.argsort(sequence)",
+            )  # fmt: skip
         sequence = ops.gather(sequence, order, batch=lead)
     found = search(sequence, values, right=right)
     return wrap(to_dtype(found, int32) if out_int32 else found)
@@ -160,7 +165,7 @@ def isin(
     values, known = pair("isin", elements, test_elements)
     known = ops.reshape(known, shape=(numel(known.shape),))
     if known.shape == (0,):
-        return wrap(full(invert, values.shape, bool_))
+        return wrap(full(bool(invert), values.shape, bool_))
     known = ops.gather(known, ops.argsort(known, axis=0), batch=0)
     found = ops.gather(known, search(known, values, right=False), batch=0)  # clipped at the end
     hit = ops.eq(found, values)

@@ -207,17 +207,21 @@ class Tensor(Methods):
         return self.node.dtype.itemsize
 
     def is_floating_point(self) -> bool:
+        """Whether the dtype is a float."""
         return self.node.dtype.kind == "f"
 
     def is_contiguous(self) -> bool:
+        """Always true: layout is the library's business."""
         return True
 
     @property
     def nbytes(self) -> int:
+        """Bytes of all elements."""
         return self.numel() * self.node.dtype.itemsize
 
     @property
     def itemsize(self) -> int:
+        """Bytes per element."""
         return self.node.dtype.itemsize
 
     @property
@@ -265,36 +269,47 @@ class Tensor(Methods):
         return self.to(other.dtype)
 
     def float(self) -> Tensor:
+        """Converted to float32."""
         return self.to(float32)
 
     def double(self) -> Tensor:
+        """Converted to float64."""
         return self.to(float64)
 
     def half(self) -> Tensor:
+        """Converted to float16."""
         return self.to(float16)
 
     def bfloat16(self) -> Tensor:
+        """Converted to bfloat16."""
         return self.to(bfloat16)
 
     def int(self) -> Tensor:
+        """Converted to int32."""
         return self.to(int32)
 
     def long(self) -> Tensor:
+        """Converted to int64."""
         return self.to(int64)
 
     def short(self) -> Tensor:
+        """Converted to int16."""
         return self.to(int16)
 
     def char(self) -> Tensor:
+        """Converted to int8."""
         return self.to(int8)
 
     def byte(self) -> Tensor:
+        """Converted to uint8."""
         return self.to(uint8)
 
     def bool(self) -> Tensor:
+        """Whether each element is nonzero."""
         return wrap(arithmetic.truth(self.node))
 
     def cpu(self) -> Tensor:
+        """On the CPU."""
         return self.to("cpu")
 
     def new_zeros(self, *size: Any, dtype: object = None) -> Tensor:

@@ -121,16 +121,18 @@ def convolve(input: Handle, kernel: Handle, mode: str = "full") -> Tensor:
     the kernel lies inside; ``"same"``: the centre of ``"full"``, as large as the input.
     """
     x, k = _signals("convolve", input, kernel)
-    return _slide("convolve", x, flip(k, range(k.ndim)), mode)
+    centre = tuple((n - 1) // 2 for n in k.shape)
+    return _slide("convolve", x, flip(k, range(k.ndim)), mode, centre)
 
 
 def correlate(input: Handle, kernel: Handle, mode: str = "full") -> Tensor:
     """The cross-correlation: out[p] = sum_k kernel[k] input[p + k], kernel not flipped.
 
     Modes as for ``convolve``; the first place of ``"full"`` is where the kernel just touches.
+    For an even kernel ``"same"`` begins one place later than there, as SciPy's ``correlate2d``.
     """
     x, k = _signals("correlate", input, kernel)
-    return _slide("correlate", x, k, mode)
+    return _slide("correlate", x, k, mode, tuple(n // 2 for n in k.shape))
 
 
 def sizes(op: str, name: str, value: Any, count: int, least: int = 0) -> Shape:
@@ -270,7 +272,8 @@ def _signals(op: str, input: Handle, kernel: Handle) -> tuple[Node, Node]:
     return (floating(x), floating(k)) if x.dtype.kind == "b" else (x, k)
 
 
-def _slide(op: str, x: Node, k: Node, mode: str) -> Tensor:
+def _slide(op: str, x: Node, k: Node, mode: str, centre: Shape) -> Tensor:
+    """``centre``: where in ``"full"`` the result of ``"same"`` begins."""
     if mode == "full":
         pads = tuple((n - 1, n - 1) for n in k.shape)
     elif mode == "valid":
@@ -278,7 +281,7 @@ def _slide(op: str, x: Node, k: Node, mode: str) -> Tensor:
         if any(a < b for a, b in zip(x.shape, k.shape, strict=True)):
             raise errors.shape(op, 'mode="valid" needs a kernel inside the input', x, k)
     elif mode == "same":
-        pads = tuple((n // 2, n - 1 - n // 2) for n in k.shape)
+        pads = tuple((n - 1 - c, c) for n, c in zip(k.shape, centre, strict=True))
     else:
         raise errors.unknown_name(f"{op} mode", mode, ["full", "same", "valid"])
     ones = (1,) * x.ndim

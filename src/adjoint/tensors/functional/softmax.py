@@ -166,12 +166,15 @@ def _logsumexp_body(x: Node, axes: Shape) -> Sequence[Node]:
 def _to_share(
     ct: Node, out: Node, wanted: Wanted, args: tuple[Node, ...], static: Params
 ) -> Sequence[Node | None]:
-    """ct * softmax(x); an infinite element of an infinite sum takes all, -inf takes nothing."""
+    """ct * softmax(x), not ct * exp(x - out): out has lost the digits of small x. An infinite
+    element of an infinite sum takes all, -inf takes nothing."""
     x, axes = args[0], static["axes"]
-    total = spread(out, x.shape, axes)
-    power = select(ops.eq(x, total), 0, x - total)
-    share = select(equals(x, -np.inf), 0, ops.exp(power))
-    return [spread(ct, x.shape, axes) * share]
+    if any(x.shape[a] == 0 for a in axes):
+        return [x]
+    top = spread(ops.reduce_max(x, axes=axes), x.shape, axes)
+    raised = ops.exp(select(ops.eq(x, top), 0, x - top))
+    share = raised / spread(ops.reduce_sum(raised, axes=axes), x.shape, axes)
+    return [spread(ct, x.shape, axes) * select(equals(x, -np.inf), 0, share)]
 
 
 def _same_type(*args: Node, **_: Any) -> Type:
