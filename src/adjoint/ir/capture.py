@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from adjoint.base import errors
+from adjoint.base.dtype import DType
 from adjoint.ir.node import Node, Op, Params, Type, abstract, next_serial, record_op, state
 
 
@@ -23,10 +26,11 @@ class Capture:
         self.lifted: dict[Node, Node] = {}
         self.sources: list[tuple[Node, Callable[[], Any]]] = []
         self.guards: list[tuple[Callable[[], Any], Any]] = []
+        self.adopted: dict[Node, Any] = {}
 
     def owns(self, node: Node) -> bool:
         """Whether ``node`` is a value from outside, which may be another one at the next run."""
-        return node.serial < self.start and node.device.holds_values
+        return (node.serial < self.start or node in self.adopted) and node.device.holds_values
 
     def lift(self, node: Node) -> Node:
         """The input that stands for a value from outside; other nodes as they are."""
@@ -53,6 +57,10 @@ class Capture:
         self.sources.append((node, read))
         return node
 
+    def adopt(self, handle: Any) -> None:
+        """Treat a handle made while the capture was suspended as one from outside."""
+        self.adopted[handle.node] = handle
+
     def guard(self, read: Callable[[], Any]) -> Any:
         """The plain value of ``read``, on which the recording now depends."""
         value = read()
@@ -71,3 +79,29 @@ def capturing() -> Iterator[Capture]:
     finally:
         state.capture = before
         state.recording -= 1
+
+
+@contextmanager
+def suspended() -> Iterator[Capture | None]:
+    """Compute at once inside the block, whatever is being captured around it; gives the capture,
+    which has to ``adopt`` what is made here and is to be changed by every run."""
+    capture, recording = state.capture, state.recording
+    state.capture, state.recording = None, 0
+    try:
+        yield capture
+    finally:
+        state.capture, state.recording = capture, recording
+
+
+def live(read: Callable[[], float], dtype: DType) -> Any:
+    """A number that may change from run to run: ``read()`` itself, or while capturing an input of
+    ``dtype`` that is read anew at every run."""
+    if state.capture is None:
+        return read()
+    return state.capture.source(Type((), dtype), lambda: np.asarray(read(), dtype.numpy))
+
+
+def known(read: Callable[[], Any]) -> Any:
+    """A plain Python fact that decides what is computed; a captured run checks that it still holds
+    and records again if not."""
+    return read() if state.capture is None else state.capture.guard(read)

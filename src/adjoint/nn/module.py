@@ -9,6 +9,7 @@ from typing import Any
 from adjoint.base import errors
 from adjoint.base.errors import AdjointError
 from adjoint.base.tree import Rebuild
+from adjoint.ir.node import state
 from adjoint.nn.naming import place_error
 from adjoint.nn.parameter import Parameter
 from adjoint.nn.state import IncompatibleKeys, load_state, saved_state
@@ -50,6 +51,8 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run ``forward`` (and hooks); an error says in which module it happened."""
+        if state.capture is not None:  # a captured run is right for the mode it was recorded in
+            state.capture.guard(lambda: self.training)
         try:
             for hook in self._pre_hooks:
                 changed = hook(self, args)

@@ -105,6 +105,7 @@ class Captured:
             try:
                 args, kwargs = rebuild(given)
                 out = function(*args, **kwargs)
+                before += [(h, node, None) for node, h in capture.adopted.items()]
                 changed = _changes(before)
             finally:
                 for handle, node, grad in before:
@@ -127,7 +128,7 @@ class Captured:
         name = getattr(function, "__name__", "captured")
         graph = Graph(_once(inputs), [*returned, *written], name=name)
         del out, out_leaves, given, args, kwargs, changed
-        _refuse_leaks(capture, handles)
+        _refuse_leaks(capture, [*handles, *capture.adopted.values()])
         self.program = Program(graph)
         self.runs = 0
         self._returned = len(returned)
