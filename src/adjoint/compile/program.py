@@ -27,7 +27,9 @@ class Step:
         self.free: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
-        inside = ", ".join([*(f"s{a}" for a in self.args), *(f"{k}={v!r}" for k, v in self.params.items())])
+        inside = ", ".join(
+            [*(f"s{a}" for a in self.args), *(f"{k}={v!r}" for k, v in self.params.items())]
+        )
         return f"s{self.out} = {self.op.name}({inside})"
 
 
@@ -90,7 +92,9 @@ class Program:
         kept = {*self._outputs, *(s for s, _ in self._constants)}
         seen: set[int] = set()
         for step in reversed(self.steps):
-            step.free = tuple({a for a in (*step.args, step.out) if a not in seen and a not in kept})
+            step.free = tuple(
+                {a for a in (*step.args, step.out) if a not in seen and a not in kept}
+            )
             seen.update(step.args)
             seen.add(step.out)
 

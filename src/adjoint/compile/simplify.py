@@ -48,7 +48,11 @@ def _rebuilt(node: Node, op: Op, args: tuple[Node, ...]) -> Node:
 def _folded(node: Node, args: tuple[Node, ...]) -> Node | None:
     """The constant that a node is, when all its arguments are small constants."""
     assert node.op is not None
-    if node.parts is not None or node.op.lazy or any(a.op is not None or a.value is None for a in args):
+    if (
+        node.parts is not None
+        or node.op.lazy
+        or any(a.op is not None or a.value is None for a in args)
+    ):
         return None
     if not args and node.op.kind != "source":
         return None
@@ -67,5 +71,3 @@ def _constant_key(node: Node) -> Any:
 
 def _params_key(params: Params) -> Any:
     return tuple((k, v.key if isinstance(v, Graph) else v) for k, v in sorted(params.items()))
-
-

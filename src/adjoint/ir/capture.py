@@ -27,6 +27,8 @@ class Capture:
         self.sources: list[tuple[Node, Callable[[], Any]]] = []
         self.guards: list[tuple[Callable[[], Any], Any]] = []
         self.adopted: dict[Node, Any] = {}
+        self.cleared: set[int] = set()
+        self.grown: set[int] = set()
 
     def owns(self, node: Node) -> bool:
         """Whether ``node`` is a value from outside, which may be another one at the next run."""
@@ -60,6 +62,15 @@ class Capture:
     def adopt(self, handle: Any) -> None:
         """Treat a handle made while the capture was suspended as one from outside."""
         self.adopted[handle.node] = handle
+
+    def clear(self, handle: Any) -> None:
+        """Note that the gradient of ``handle`` was forgotten inside."""
+        self.cleared.add(id(handle))
+
+    def grow(self, handle: Any) -> None:
+        """Note that a gradient was added to what ``handle`` had before."""
+        if id(handle) not in self.cleared:
+            self.grown.add(id(handle))
 
     def guard(self, read: Callable[[], Any]) -> Any:
         """The plain value of ``read``, on which the recording now depends."""

@@ -96,10 +96,7 @@ class Optimizer:
         """Forget the gradients (or set them to zero)."""
         for group in self.param_groups:
             for param in group["params"]:
-                if set_to_none or param.grad is None:
-                    param.grad = None
-                else:
-                    param.grad = param.grad.detach() * 0.0
+                param.forget_gradient(set_to_none)
 
     def add_param_group(self, group: Group) -> None:
         """Take in more parameters, with options of their own."""
@@ -171,7 +168,9 @@ def rounded(number: Any, param: Tensor) -> Any:
     return number.to(param.dtype) if isinstance(number, Tensor) else number
 
 
-def check_range(optimiser: str, name: str, value: Any, low: float, high: float = float("inf")) -> None:
+def check_range(
+    optimiser: str, name: str, value: Any, low: float, high: float = float("inf")
+) -> None:
     """Raise ArgumentError unless ``low <= value < high`` (a tensor is not looked at)."""
     if not isinstance(value, Handle) and not low <= value < high:
         limits = f"at least {low}" if high == float("inf") else f"in [{low}, {high})"

@@ -95,12 +95,16 @@ class _Switch:
 class Captured:
     """One recording: the program, where its inputs come from, where its outputs go."""
 
-    def __init__(self, function: Callable[..., Any], leaves: Sequence[Any], rebuild: Rebuild) -> None:
+    def __init__(
+        self, function: Callable[..., Any], leaves: Sequence[Any], rebuild: Rebuild
+    ) -> None:
         handles = _all_handles()
         before = [(h, h.node, h.grad) for h in handles]
         tensors = [x for x in leaves if isinstance(x, Handle)]
         with capturing() as capture:
-            stand_ins = {id(t): abstract(Type(t.shape, t.dtype)) for t in tensors if not t.requires_grad}
+            stand_ins = {
+                id(t): abstract(Type(t.shape, t.dtype)) for t in tensors if not t.requires_grad
+            }
             given = [wrap(stand_ins[id(x)]) if id(x) in stand_ins else x for x in leaves]
             try:
                 args, kwargs = rebuild(given)
@@ -110,7 +114,8 @@ class Captured:
             finally:
                 for handle, node, grad in before:
                     handle.node, handle.grad = node, grad
-        self._guards, self._sources = capture.guards, [read for _, read in capture.sources]
+        self._guards = [*capture.guards, *_gradient_guards(before, capture)]
+        self._sources = [read for _, read in capture.sources]
         self._arguments = [i for i, x in enumerate(leaves) if id(x) in stand_ins]
         places = _places(before)
         self._states = [_place_of(places, n) for n in capture.lifted]
@@ -159,6 +164,18 @@ class Captured:
         made = iter(found[: self._returned])
         pairs = zip(self._plain, self._is_tensor, strict=True)
         return self._rebuild([wrap(constant(next(made))) if t else x for x, t in pairs])
+
+
+def _gradient_guards(
+    before: Sequence[tuple[Handle, Node, Any]], capture: Capture
+) -> list[tuple[Callable[[], Any], Any]]:
+    """Whether there was a gradient to add to, for every handle that got one and was not cleared."""
+    found: list[tuple[Callable[[], Any], Any]] = []
+    for handle, _, grad in before:
+        if id(handle) in capture.grown:
+            who = weakref.ref(handle)
+            found.append((lambda who=who: getattr(who(), "grad", None) is None, grad is None))
+    return found
 
 
 def _once(inputs: list[Node]) -> list[Node]:
@@ -248,17 +265,26 @@ def _changes(before: Sequence[tuple[Handle, Node, Any]]) -> list[tuple[Place, No
         if handle.grad is not grad:
             new = None if handle.grad is None else handle.grad.node
             found.append(((weakref.ref(handle), "grad"), new))
-    return found
+    # in the order they were computed, so that equal recordings have equal outputs
+    return sorted(found, key=lambda change: -1 if change[1] is None else change[1].serial)
 
 
 def _refuse_leaks(capture: Capture, before: Sequence[Handle]) -> None:
     """Raise when a tensor made inside is still held by somebody outside."""
     known = {id(h) for h in before}
-    for handle in _all_handles():
-        node = handle.node
-        inside = node.serial >= capture.start and node.value is None and node.device.holds_values
-        if id(handle) not in known and inside:
-            raise errors.leaked("jit", node, node.site)
+    if not _left_over(capture, known):
+        return
+    gc.collect()  # what only a cycle of references holds is not held by anybody
+    left = _left_over(capture, known)
+    if left:
+        raise errors.leaked("jit", left[0], left[0].site)
+
+
+def _left_over(capture: Capture, known: set[int]) -> list[Node]:
+    nodes = [h.node for h in _all_handles() if id(h) not in known]
+    return [
+        n for n in nodes if n.serial >= capture.start and n.value is None and n.device.holds_values
+    ]
 
 
 def _same(a: Any, b: Any) -> bool:
