@@ -40,6 +40,7 @@ from adjoint.tensors.generator import (
     Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
 )  # fmt: skip
 from adjoint.tensors.indexing import nonzero
+from adjoint.tensors.jit import jit, no_jit
 from adjoint.tensors.legacy import (
     BoolTensor, ByteTensor, DoubleTensor, FloatTensor, HalfTensor, IntTensor, LongTensor,
 )  # fmt: skip

@@ -32,12 +32,12 @@ def flatten(
     if children is None:
         return [tree], _only
     parts = [flatten(child, is_leaf) for child in children]
-    counts = [len(leaves) for leaves, _ in parts]
+    places = [(len(leaves), sub) for leaves, sub in parts]  # the leaves are not to be kept alive
 
     def unflatten(leaves: list[Any]) -> Any:
         done: list[Any] = []
         start = 0
-        for count, (_, sub) in zip(counts, parts, strict=True):
+        for count, sub in places:
             done.append(sub(leaves[start : start + count]))
             start += count
         return rebuild(done)

@@ -151,16 +151,19 @@ class Node:
 
     @property
     def is_abstract(self) -> bool:
-        """Whether the value is unknown: the node is being recorded (or lives on ``meta``)."""
-        return self.value is None and force(self) is None
+        """Whether the value is unknown (the node is being recorded, or lives on ``meta``) or must
+        not be looked at, because a capture is going on that the value comes from outside of."""
+        if self.value is None and force(self) is None:
+            return True
+        return state.capture is not None and state.capture.owns(self)
 
     def array(self, what: str = "value") -> Array:
         """The value; raises RecordingError when there is none."""
         value = self.value
         if value is None:
             value = force(self)
-            if value is None:
-                raise no_value(what, self)
+        if value is None or (state.capture is not None and state.capture.owns(self)):
+            raise no_value(what, self)
         return value
 
     def __repr__(self) -> str:
@@ -170,12 +173,14 @@ class Node:
 
 class State(threading.local):
     """Per-thread switches: whether gradients are tracked, what is being recorded, where random
-    keys come from inside ``vmap``, and who is shown every node computed."""
+    keys come from inside ``vmap``, who is shown every node computed, and the
+    capture that records everything."""
 
     grad: bool = True
     recording: int = 0
     random: tuple[Callable[[], Node], ...] = ()
     watch: Callable[[Node, Op, tuple[Node, ...], Params], None] | None = None
+    capture: Any = None
 
 
 state = State()
@@ -223,6 +228,8 @@ def apply(op: Op, args: tuple[Node, ...], params: Params) -> Node:
 
     NumPy broadcasts by itself, so a pointwise op reads the small value under a lazy broadcast.
     """
+    if state.capture is not None:
+        return state.capture.apply(op, args, params)
     values: list[Any] = []
     needs = compact = False
     for a in args:
@@ -233,7 +240,7 @@ def apply(op: Op, args: tuple[Node, ...], params: Params) -> Node:
             if value is None:
                 value = force(a)
             if value is None:
-                return _record(op, args, params)
+                return record_op(op, args, params)
         values.append(value)
         needs = needs or a.needs_grad
     if op.lazy:
@@ -346,7 +353,7 @@ def _lazy(op: Op, args: tuple[Node, ...], params: Params, needs: bool) -> Node:
     return Node(op, args, params, made.shape, made.dtype, None, needs and state.grad)
 
 
-def _record(op: Op, args: tuple[Node, ...], params: Params) -> Node:
+def record_op(op: Op, args: tuple[Node, ...], params: Params) -> Node:
     meta = any(a.device is META for a in args)
     if not state.recording and not meta:
         for a in args:

@@ -9,6 +9,7 @@ from typing import Any
 from adjoint.base import errors
 from adjoint.base.errors import AdjointError
 from adjoint.base.tree import Rebuild
+from adjoint.ir.node import state
 from adjoint.nn.naming import place_error
 from adjoint.nn.parameter import Parameter
 from adjoint.nn.state import IncompatibleKeys, load_state, saved_state
@@ -50,6 +51,8 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run ``forward`` (and hooks); an error says in which module it happened."""
+        if state.capture is not None:  # a captured run is right for the mode it was recorded in
+            state.capture.guard(lambda: self.training)
         try:
             for hook in self._pre_hooks:
                 changed = hook(self, args)
@@ -248,10 +251,7 @@ class Module:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters (or set them to zero)."""
         for param in self.parameters():
-            if set_to_none or param.grad is None:
-                param.grad = None
-            else:
-                param.grad = param.grad.detach() * 0.0
+            param.forget_gradient(set_to_none)
 
     def to(self, *args: Any, **kwargs: Any) -> Module:
         """Convert floating parameters and buffers to a dtype, all of them to a device."""

@@ -185,7 +185,7 @@ def broadcasting(op: Op, args: tuple[Node, ...], shape: Shape) -> Node:
     needs = False
     for a in args:
         value = a.value if a.value is not None else force(a)
-        if value is None or FLAGS.verify:
+        if value is None or FLAGS.verify or state.capture is not None:
             return apply(op, tuple(_broadcast(a, shape) for a in args), NO_PARAMS)
         values.append(value)
         needs = needs or a.needs_grad

@@ -137,6 +137,8 @@ def pullback(
 
 def severed(node: Node) -> Node:
     """The same value without history: a constant, or while recording a copy that is one."""
+    if state.capture is not None:
+        node = state.capture.lift(node)
     if not (node.is_abstract and node.device.holds_values):
         return alias(node)
     with grad_mode(False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from adjoint.optim.optimizer import Group, Optimizer, State, check_range
+from adjoint.optim.optimizer import Group, Optimizer, State, check_range, rounded
 from adjoint.tensors.arithmetic import maximum
 from adjoint.tensors.creation import tensor, zeros_like
 from adjoint.tensors.elementwise import sqrt
@@ -54,19 +54,23 @@ class Adam(Optimizer):
         return state
 
     def update_one(self, param: Tensor, grad: Tensor, state: State, group: Group) -> Tensor:
-        (beta1, beta2), lr, decay = group["betas"], group["lr"], group["weight_decay"]
+        (beta1, beta2), decay = group["betas"], group["weight_decay"]
+        lr = self.rate(group)
         if decay and self.decoupled:
-            param = param * (1 - lr * decay)
+            param = param * rounded(1 - lr * decay, param)
         elif decay:
             grad = grad + param * decay
-        state["step"] = state["step"] + 1.0
-        m = state["exp_avg"] = state["exp_avg"] * beta1 + grad * (1 - beta1)
-        v = state["exp_avg_sq"] = state["exp_avg_sq"] * beta2 + grad * grad * (1 - beta2)
+        state["step"] += 1.0
+        m = state["exp_avg"].assign((state["exp_avg"] * beta1 + grad * (1 - beta1)).node, "step")
+        v = state["exp_avg_sq"]
+        v.assign((v * beta2 + grad * grad * (1 - beta2)).node, "step")
         if group["amsgrad"]:
-            v = state["max_exp_avg_sq"] = maximum(state["max_exp_avg_sq"], v)
-        t = state["step"].item()
-        size = sqrt(v) / (1 - beta2**t) ** 0.5 + group["eps"]
-        return param - m / size * (lr / (1 - beta1**t))
+            top = state["max_exp_avg_sq"]
+            v = top.assign(maximum(top, v).node, "step")
+        t = state["step"].double() if state["step"].node.is_abstract else state["step"].item()
+        first, second = 1 - beta1**t, 1 - beta2**t
+        size = sqrt(v) / rounded(second**0.5, param) + group["eps"]
+        return param - m / size * rounded(lr / first, param)
 
 
 class AdamW(Adam):

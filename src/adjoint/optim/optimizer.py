@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from adjoint.base import errors
+from adjoint.base.dtype import float64
+from adjoint.ir.capture import known, live, suspended
+from adjoint.ir.node import Node
 from adjoint.tensors.creation import tensor
-from adjoint.tensors.handle import Handle
+from adjoint.tensors.handle import Handle, wrap
 from adjoint.tensors.modes import enable_grad, no_grad
 from adjoint.tensors.tensor import Tensor
 
@@ -57,6 +60,7 @@ class Optimizer:
                 loss = closure()
         with no_grad():
             for group in self.param_groups:
+                known(lambda group=group: _options(group))
                 for param in group["params"]:
                     if param.grad is not None:
                         self._update(param, group)
@@ -65,18 +69,34 @@ class Optimizer:
     def _update(self, param: Tensor, group: Group) -> None:
         state = self.state.get(param)
         if state is None:
-            state = self.state[param] = self.init_one(param, group)
+            state = self.state[param] = {}
+            with suspended():
+                made = self.init_one(param, group)
+            for name, value in made.items():
+                self.remember(state, name, value)
         grad = -param.grad if group.get("maximize") else param.grad
         param.assign(self.update_one(param, grad, state, group).node, "step")
+
+    def remember(self, state: State, name: str, value: Tensor) -> None:
+        """Add a tensor to ``state`` that later steps change by ``assign``."""
+        with suspended() as capture:
+            state[name] = value
+            if capture is not None:
+                capture.adopt(value)
+
+    def rate(self, group: Group) -> Any:
+        """The learning rate of ``group``: a number, or inside ``jit`` a float64 tensor that is
+        asked for anew at every run, so that a schedule never records again."""
+        if isinstance(group["lr"], Handle):
+            return group["lr"]
+        found = live(lambda: group["lr"], float64)
+        return wrap(found) if isinstance(found, Node) else found
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients (or set them to zero)."""
         for group in self.param_groups:
             for param in group["params"]:
-                if set_to_none or param.grad is None:
-                    param.grad = None
-                else:
-                    param.grad = param.grad.detach() * 0.0
+                param.forget_gradient(set_to_none)
 
     def add_param_group(self, group: Group) -> None:
         """Take in more parameters, with options of their own."""
@@ -101,7 +121,10 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """State and options, parameters named by their number, as in PyTorch."""
         numbers = {id(p): i for i, p in enumerate(self._all())}
-        state = {numbers[id(p)]: dict(s) for p, s in self.state.items()}
+        state = {
+            numbers[id(p)]: {k: v.detach() if isinstance(v, Handle) else v for k, v in s.items()}
+            for p, s in self.state.items()
+        }
         count, groups = 0, []
         for group in self.param_groups:
             size = len(group["params"])
@@ -136,7 +159,18 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-def check_range(optimiser: str, name: str, value: Any, low: float, high: float = float("inf")) -> None:
+def _options(group: Group) -> Any:
+    return tuple((k, v) for k, v in group.items() if k not in ("params", "lr"))
+
+
+def rounded(number: Any, param: Tensor) -> Any:
+    """A number, or a tensor that stands for one, in the dtype of ``param``."""
+    return number.to(param.dtype) if isinstance(number, Tensor) else number
+
+
+def check_range(
+    optimiser: str, name: str, value: Any, low: float, high: float = float("inf")
+) -> None:
     """Raise ArgumentError unless ``low <= value < high`` (a tensor is not looked at)."""
     if not isinstance(value, Handle) and not low <= value < high:
         limits = f"at least {low}" if high == float("inf") else f"in [{low}, {high})"

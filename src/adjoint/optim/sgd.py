@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from adjoint.base import errors
-from adjoint.optim.optimizer import Group, Optimizer, State, check_range
+from adjoint.ir.capture import known
+from adjoint.optim.optimizer import Group, Optimizer, State, check_range, rounded
+from adjoint.tensors.creation import zeros_like
 from adjoint.tensors.tensor import Tensor
 
 
@@ -43,8 +45,11 @@ class SGD(Optimizer):
         if group["weight_decay"]:
             grad = grad + param * group["weight_decay"]
         if momentum:
-            buffer = state.get("momentum_buffer")
-            buffer = grad if buffer is None else buffer * momentum + grad * (1 - group["dampening"])
-            state["momentum_buffer"] = buffer
+            if known(lambda: "momentum_buffer" not in state):
+                buffer = grad
+                self.remember(state, "momentum_buffer", zeros_like(param))
+            else:
+                buffer = state["momentum_buffer"] * momentum + grad * (1 - group["dampening"])
+            state["momentum_buffer"].assign(buffer.node, "step")
             grad = grad + buffer * momentum if group["nesterov"] else buffer
-        return param - grad * group["lr"]
+        return param - grad * rounded(self.rate(group), param)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from adjoint.base import errors
-from adjoint.ir.node import Node, constant, state
+from adjoint.base.dtype import uint32
+from adjoint.ir.node import Node, Type, constant, state
 from adjoint.runtime.device import Device
 from adjoint.runtime.device import device as as_device
 from adjoint.tensors.handle import Handle, wrap
@@ -83,6 +84,8 @@ class Generator:
         """
         if state.random:
             return state.random[-1]()
+        if state.capture is not None:
+            return state.capture.source(Type((2,), uint32), lambda: self.next_key().array())
         with _LOCK:
             offset = self._offset
             self._offset = offset + 1

@@ -16,7 +16,7 @@ from adjoint.ir.node import (
 )  # fmt: skip
 from adjoint.ir.reverse import backward
 from adjoint.ops.pointwise import cast
-from adjoint.ops.rows import full
+from adjoint.ops.rows import full, zeros_like
 from adjoint.ops.structure import severed
 from adjoint.runtime.device import Device
 from adjoint.tensors.leaks import detect_leaks
@@ -175,8 +175,17 @@ class Handle:
 
     def accumulate(self, ct: Node) -> None:
         """Add a gradient to ``.grad``."""
+        if state.capture is not None:
+            state.capture.grow(self)
         old = self.grad
         self.grad = wrap(ct) if old is None else wrap(old.node + ct)
+
+    def forget_gradient(self, set_to_none: bool = True) -> None:
+        """Drop ``.grad``, or set it to zero."""
+        if state.capture is not None:
+            state.capture.clear(self)
+        keep = not set_to_none and self.grad is not None
+        self.grad = wrap(zeros_like(self.node)) if keep else None
 
     def assign(self, value: Node, op: str) -> Tensor:
         """Make this handle stand for ``value`` (same shape; cast to the same dtype).

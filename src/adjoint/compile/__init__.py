@@ -1,0 +1,1 @@
+"""Floor 5: a Graph becomes a Program."""
