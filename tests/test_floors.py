@@ -17,7 +17,7 @@ FLOORS = {
     3: "ops",
     4: "transform",
     5: "compile",
-    6: "tensors array_api linalg random",
+    6: "tensors array_api autograd linalg random",
     7: "nn optim data train interop testing",
     8: "models",
     9: "recipes labs cli",

@@ -26,7 +26,7 @@ __version__ = "0.1.0"
 _SUBMODULES = (
     "array_api", "data", "interop", "linalg", "models", "nn", "optim", "testing", "train",
 )  # fmt: skip
-_INTERNAL = ("base", "cli", "ir", "ops", "runtime", "tensors", "transform")
+_INTERNAL = ("base", "cli", "compile", "ir", "ops", "runtime", "tensors", "transform")
 _ELSEWHERE = {"load": "adjoint.interop.safetensors", "save": "adjoint.interop.safetensors"}
 
 if not TYPE_CHECKING:  # seen by a type checker, it would allow any name

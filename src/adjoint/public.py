@@ -4,7 +4,7 @@
 
 from math import e, inf, nan, pi
 
-from adjoint import random
+from adjoint import autograd, random
 from adjoint.base.dtype import (
     DType, bfloat16, bool_, finfo, float16, float32, float64, iinfo, int8, int16, int32, int64,
     promote_types, uint8, uint16, uint32, uint64,
@@ -12,7 +12,6 @@ from adjoint.base.dtype import (
 from adjoint.base.errors import AdjointError
 from adjoint.runtime import accelerator, cuda
 from adjoint.runtime.device import Device, device
-from adjoint.tensors import autograd
 from adjoint.tensors.arithmetic import (
     add, bitwise_and, bitwise_left_shift, bitwise_not, bitwise_or, bitwise_right_shift,
     bitwise_xor, div, eq, floor_divide, fmod, ge, gt, le, logical_and, logical_not, logical_or,
@@ -32,7 +31,7 @@ from adjoint.tensors.einsum import einsum
 from adjoint.tensors.elementwise import (
     abs, absolute, acos, acosh, addcdiv, addcmul, arccos, arccosh, arcsin, arcsinh, arctan, arctan2,
     arctanh, asin, asinh, atan, atan2, atanh, ceil, clamp, clamp_max, clamp_min, clip, copysign,
-    cos, cosh, deg2rad, exp, exp2, expm1, fix, floor, fmax, fmin, frac, heaviside, hypot, lerp, log,
+    cos, cosh, deg2rad, exp, exp2, expm1, fix, floor, frac, heaviside, hypot, lerp, log,
     log1p, log2, log10, logaddexp, nan_to_num, nextafter, rad2deg, reciprocal, round, rsqrt, sgn,
     sign, sin, sinh, sqrt, tan, tanh, trunc,
 )  # fmt: skip
@@ -40,7 +39,6 @@ from adjoint.tensors.generator import (
     Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
 )  # fmt: skip
 from adjoint.tensors.indexing import nonzero
-from adjoint.tensors.jit import jit, no_jit
 from adjoint.tensors.legacy import (
     BoolTensor, ByteTensor, DoubleTensor, FloatTensor, HalfTensor, IntTensor, LongTensor,
 )  # fmt: skip
@@ -58,16 +56,15 @@ from adjoint.tensors.movement import (
 from adjoint.tensors.norms import cdist, dist, norm
 from adjoint.tensors.powers import float_power, pow, square
 from adjoint.tensors.predicates import (
-    allclose, can_cast, equal, is_complex, is_floating_point, is_tensor, isclose, isfinite, isinf,
+    allclose, can_cast, equal, is_floating_point, is_tensor, isclose, isfinite, isinf,
     isnan, isneginf, isposinf, numel, result_type, signbit,
 )  # fmt: skip
 from adjoint.tensors.random import (
     bernoulli, exponential, multinomial, normal, poisson, rand, rand_like, randint, randint_like,
-    randn, randn_like, randperm, uniform,
+    randn, randn_like, randperm, truncated_normal, uniform,
 )  # fmt: skip
 from adjoint.tensors.reduction import (
-    all, amax, amin, any, argmax, argmin, count_nonzero, cumsum, max, mean, min, nanmean, nansum,
-    prod, std, std_mean, sum, var, var_mean,
+    all, amax, amin, any, argmax, argmin, count_nonzero, cumsum, max, mean, min, prod, std, std_mean, sum, var, var_mean,
 )  # fmt: skip
 from adjoint.tensors.scans import cummax, cummin, cumprod, diff, logcumsumexp
 from adjoint.tensors.scatter import (
@@ -146,7 +143,7 @@ __all__ = [
     "sinh", "slogdet", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean",
     "sub", "subtract", "sum", "swapaxes", "t", "take", "take_along_dim", "tan", "tanh", "tensor",
     "tensordot", "tile", "topk", "trace", "transpose", "tril", "triu", "true_divide", "trunc",
-    "uint16", "uint32", "uint64", "uint8", "unbind", "unflatten", "uniform", "unique",
-    "unique_consecutive", "unsqueeze", "value_and_grad", "var", "var_mean", "vdot", "vecdot", "vjp",
-    "vmap", "vstack", "where", "xlogy", "zeros", "zeros_like",
+    "truncated_normal", "uint16", "uint32", "uint64", "uint8", "unbind", "unflatten", "uniform",
+    "unique", "unique_consecutive", "unsqueeze", "value_and_grad", "var", "var_mean", "vdot",
+    "vecdot", "vjp", "vmap", "vstack", "where", "xlogy", "zeros", "zeros_like",
 ]  # fmt: skip

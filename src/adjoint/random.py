@@ -12,6 +12,7 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_number
 from adjoint.base.dtype import DType, as_dtype, float32, float64, int64, uint32
 from adjoint.base.shape import Shape, as_axis, as_shape, as_size, broadcast_shapes
 from adjoint.ir.node import Node, constant
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bernoulli", "bits", "categorical", "exponential", "fold_in", "key", "normal", "permutation",
-    "randint", "split", "uniform",
+    "randint", "split", "truncated_normal", "uniform",
 ]  # fmt: skip
 
 
@@ -79,6 +80,17 @@ def normal(key: Handle, shape: Any = (), dtype: object = float32) -> Tensor:
     """Standard normal numbers."""
     node, wanted, sizes = _floats("normal", key, shape, dtype)
     return wrap(sampling.normal(node, sizes, wanted))
+
+
+def truncated_normal(
+    key: Handle, lower: float, upper: float, shape: Any = (), dtype: object = float32
+) -> Tensor:
+    """Standard normal numbers given that they lie in [lower, upper]."""
+    op = "truncated_normal"
+    node, wanted, sizes = _floats(op, key, shape, dtype)
+    limits = as_number(op, "lower", lower), as_number(op, "upper", upper)
+    low, high = drawn.standard_limits(op, 0.0, 1.0, limits)
+    return wrap(sampling.truncated_normal(node, low, high, sizes, wanted))
 
 
 def exponential(key: Handle, shape: Any = (), dtype: object = float32) -> Tensor:

@@ -103,7 +103,9 @@ def arguments(
         return values[place % len(values)]
 
     args = [pick(kind, place, 3 if i else 8) for i, (kind, place) in enumerate(positions)]
-    if name.startswith(("Tensor.", "operator.")) and (not args or not isinstance(args[0], ad.Tensor)):
+    if name.startswith(("Tensor.", "operator.")) and (
+        not args or not isinstance(args[0], ad.Tensor)
+    ):
         args[:1] = good[:1]
     known = keywords(FUNCTIONS[name])
     chosen = {known[k % len(known)]: pick(kind, place, 3) for k, kind, place in named if known}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from adjoint.base.errors import AdjointError
-from tests.errors.mistakes import MISTAKES, Mistake
+from tests.errors.mistakes import Mistake
 from tests.errors.regenerate import GOLDEN
-from tests.errors.snippets import failure, golden_text
+from tests.errors.snippets import MISTAKES, failure, golden_text
 
 
 @pytest.mark.feature("T41")

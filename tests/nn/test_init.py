@@ -55,7 +55,9 @@ def test_exact_structures_and_gains() -> None:
         assert init.calculate_gain(name, param) == torch.nn.init.calculate_gain(name, param)
     w = init.sparse_(ad.zeros(10, 6), 0.3).numpy()
     np.testing.assert_array_equal((w == 0).sum(0), [3] * 6)
-    assert init.ones_(ad.zeros(2)).tolist() == [1, 1] and init.constant_(ad.ones(2), 3).tolist() == [3, 3]
+    assert init.ones_(ad.zeros(2)).tolist() == [1, 1] and init.constant_(
+        ad.ones(2), 3
+    ).tolist() == [3, 3]
 
 
 def test_mistakes() -> None:

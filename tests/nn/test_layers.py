@@ -1,4 +1,4 @@
-"""Every layer against its PyTorch twin with the same weights: outputs, all gradients, keys, print."""
+"""Every layer against its PyTorch twin with the same weights: outputs, gradients, keys, print."""
 
 from __future__ import annotations
 
@@ -50,9 +50,11 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[int, ...]]] = [
     ("PReLU", (), {}, (3, 4)), ("PReLU", (4,), {}, (3, 4, 2)), ("Softmax", (1,), {}, (3, 4)),
     ("LogSoftmax", (-1,), {}, (3, 4)), ("Softmin", (0,), {}, (3, 4)),
     ("ConstantPad1d", ((1, 2), 3.5), {}, (2, 3, 4)), ("ZeroPad2d", (2,), {}, (2, 3, 4, 5)),
-    ("ReflectionPad2d", ((1, 2, 0, 1),), {}, (2, 3, 4, 5)), ("ReflectionPad1d", (2,), {}, (2, 3, 4)),
+    ("ReflectionPad2d", ((1, 2, 0, 1),), {}, (2, 3, 4, 5)),
+    ("ReflectionPad1d", (2,), {}, (2, 3, 4)),
     ("ReplicationPad2d", (1,), {}, (2, 3, 4, 5)), ("CircularPad2d", (1,), {}, (2, 3, 4, 5)),
-    ("ConstantPad3d", (1, -2.0), {}, (1, 2, 3, 2, 2)), ("Unfold", (2,), {"stride": 2}, (2, 3, 4, 5)),
+    ("ConstantPad3d", (1, -2.0), {}, (1, 2, 3, 2, 2)),
+    ("Unfold", (2,), {"stride": 2}, (2, 3, 4, 5)),
     ("Dropout", (0.5,), {}, (3, 4)), ("Dropout2d", (0.5,), {}, (2, 3, 4, 5)),
 ]  # fmt: skip
 NAMES = [f"{name} {options or ''}".strip() for name, _, options, _ in CASES]
@@ -178,8 +180,10 @@ def test_linear_is_a_product_and_a_sum() -> None:
 
 @pytest.mark.feature("M9")
 def test_one_convolution_takes_images_of_any_size() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-                        nn.Conv2d(8, 4, 3, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten())  # fmt: skip
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 4, 3, stride=2),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    )  # fmt: skip
     before = {k: v.numpy().copy() for k, v in net.state_dict().items()}
     for size in ((28, 28), (57, 33), (512, 512)):
         assert net(ad.zeros(1, 3, *size)).shape == (1, 4)

@@ -227,7 +227,9 @@ def test_conversion_freezing_and_zero_grad() -> None:
     module.requires_grad_(False)
     assert not module(x.float()).requires_grad
     meta = deep(1).to("meta")
-    assert str(meta.scale.device) == "meta" and meta(ad.empty(2, 3, dtype=ad.float64, device="meta")).shape == (2, 3)
+    assert str(meta.scale.device) == "meta" and meta(
+        ad.empty(2, 3, dtype=ad.float64, device="meta")
+    ).shape == (2, 3)
 
 
 def test_copies_are_independent() -> None:
@@ -248,7 +250,9 @@ def test_a_module_is_a_tree_for_transforms() -> None:
     loss(module).backward()
     for param, grad in zip(module.parameters(), grads.parameters(), strict=True):
         np.testing.assert_allclose(grad.detach().numpy(), param.grad.numpy(), rtol=1e-12)
-    each = ad.vmap(ad.grad(lambda m, row: m(row[None]).square().mean()), in_axes=(None, 0))(module, x)
+    each = ad.vmap(ad.grad(lambda m, row: m(row[None]).square().mean()), in_axes=(None, 0))(
+        module, x
+    )
     assert each.inner.weight.shape == (4, 3, 3)
     np.testing.assert_allclose(
         each.inner.weight.mean(0).detach().numpy(), module.inner.weight.grad.numpy(), rtol=1e-12
@@ -294,7 +298,9 @@ def test_repr_shows_the_tree_and_errors_show_the_place() -> None:
     )
     with pytest.raises(AdjointError) as caught:
         net(ad.ones(2, 4, dtype=ad.float64))
-    assert str(caught.value).startswith("in Net.head[2]: Affine(4 -> 2)\nmatmul: inner sizes differ")
+    assert str(caught.value).startswith(
+        "in Net.head[2]: Affine(4 -> 2)\nmatmul: inner sizes differ"
+    )
 
 
 @pytest.mark.feature("T34")

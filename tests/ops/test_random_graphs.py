@@ -212,7 +212,7 @@ def test_the_programs_are_varied() -> None:
         seen["several inputs"] += len(program.inputs) > 1
         assert 5 <= len(program.steps) <= 30
 
-    try_on(250, prop)
+    try_on(150, prop)
     from tests.ops.random_programs import RUN
 
     assert set(RUN) - set(seen) == set()

@@ -12,7 +12,7 @@ import numpy as np
 
 import adjoint as ad
 from adjoint import Tensor
-from adjoint.tensors.autograd import Context, Function
+from adjoint.autograd import Context, Function
 
 Forward = Callable[..., Tensor]
 Backward = Callable[..., tuple[Any, ...]]

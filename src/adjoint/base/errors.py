@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 from adjoint.base.callsite import site, source, user_frame
+from adjoint.base.wording import alignment, clash, clip, describe, dims, nearest, shorten, spelled
 
 Shape = tuple[int, ...]
 
@@ -76,31 +76,6 @@ def build(
     made = kind("\n".join([*parts, *where, *last]))
     made.brief = "\n".join([*parts, *last])
     return made
-
-
-def nearest(name: object, known: Iterable[str]) -> str:
-    """``did you mean 'x'?`` when some known name is close to ``name``, else an empty string."""
-    if not isinstance(name, str):
-        return ""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
-
-
-def describe(value: object) -> str:
-    """``float32[2, 3]`` for anything with dtype and shape, else the type's name."""
-    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
-    if dtype is None or shape is None:
-        return type(value).__name__
-    name = getattr(dtype, "name", str(dtype))
-    return f"{name}[{dims(shape)[1:-1].rstrip(',')}]"
-
-
-def dims(shape: Sequence[int]) -> str:
-    """``(2, 3)``; what does not fit a line is left out."""
-    sizes = [_number(s) for s in shape]
-    if len(sizes) > 12:
-        sizes[8:-2] = ["..."]
-    return "(" + ", ".join(sizes) + ("," if len(sizes) == 1 else "") + ")"
 
 
 # --- dtypes -----------------------------------------------------------------------------------
@@ -190,13 +165,13 @@ def does_not_fit(op: str, value: float, dtype: str, bits: int, kind: str) -> Adj
     high = 2 ** (bits - 1) - 1 if kind == "i" else 2**bits - 1
     hint = "convert the tensor to a wider dtype first: x.to(adjoint.int64), say"
     if kind == "f":
-        return build(ArgumentError, f"{op}: {_number(value)} does not fit into {dtype}", hint=hint)
+        return build(ArgumentError, f"{op}: {spelled(value)} does not fit into {dtype}", hint=hint)
     if bits == 64:
         hint = "for larger numbers use floats: float(value)"
-        return build(ArgumentError, f"{op}: {_number(value)} does not fit into {dtype}", hint=hint)
+        return build(ArgumentError, f"{op}: {spelled(value)} does not fit into {dtype}", hint=hint)
     return build(
         ArgumentError,
-        f"{op}: {_number(value)} does not fit into {dtype}, which holds {low} to {high}",
+        f"{op}: {spelled(value)} does not fit into {dtype}, which holds {low} to {high}",
         hint=hint,
     )
 
@@ -213,7 +188,7 @@ def shape(op: str, what: str, *operands: object, hint: str = "") -> AdjointError
 def broadcast(op: str, *shapes: Shape) -> AdjointError:
     shown = " with ".join(dims(s) for s in shapes)
     return build(
-        ShapeError, f"{op}: shapes do not broadcast: {shown}{_clash(shapes)}", hint=_align(shapes)
+        ShapeError, f"{op}: shapes do not broadcast: {shown}{clash(shapes)}", hint=alignment(shapes)
     )
 
 
@@ -250,12 +225,10 @@ def reshape(old: Shape, new: Sequence[int], count: int) -> AdjointError:
     elif list(new).count(-1) > 1:
         hint = "only one size may be -1, the others have to be given"
     elif -1 in new:
-        hint = (
-            f"the sizes that are given multiply to {_number(wanted)}, which does not divide {count}"
-        )
+        hint = f"the sizes given multiply to {spelled(wanted)}, which does not divide {count}"
     else:
         hint = (
-            f"the sizes must multiply to {count}, these multiply to {_number(wanted)}; "
+            f"the sizes must multiply to {count}, these multiply to {spelled(wanted)}; "
             "one size may be -1 to be worked out"
         )
     return build(ShapeError, f"reshape: cannot make {dims(old)} into {dims(new)}", hint=hint)
@@ -279,7 +252,7 @@ def negative_size(op: str, sizes: Sequence[int]) -> AdjointError:
 
 def too_large(op: str, sizes: Sequence[int], nbytes: int) -> AdjointError:
     power = max(min((nbytes.bit_length() - 1) // 10, 6), 0)
-    amount = _number(nbytes >> 10 * power)
+    amount = spelled(nbytes >> 10 * power)
     unit = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")[power]
     return build(
         ShapeError,
@@ -310,7 +283,7 @@ def axis(op: str, value: object, ndim: int, of: str = "a tensor") -> AdjointErro
         span = "0, or -1 counted from the end"
     return build(
         IndexingError,
-        f"{op}: axis {_number(value)} is out of range for {of} with {have}",
+        f"{op}: axis {spelled(value)} is out of range for {of} with {have}",
         hint=f"allowed: {span}" if ndim else "a 0-d tensor is a single number, without axes",
     )
 
@@ -339,7 +312,7 @@ def out_of_range(
     place = "an axis" if axis is None else f"axis {axis}"
     return build(
         IndexingError,
-        f"{op}: index {_number(value)} is out of range for {place} of size {size}{shown}",
+        f"{op}: index {spelled(value)} is out of range for {place} of size {size}{shown}",
         hint=f"allowed: {-size} to {size - 1}" if size else "the axis is empty",
     )
 
@@ -495,45 +468,3 @@ def leaked(op: str, value: object, born: str | None) -> AdjointError:
         else [],
         hint="return it from the transformed function instead of storing it outside",
     )
-
-
-def clip(value: object) -> str:
-    """How the value prints, on one short line."""
-    try:
-        return shorten(repr(value))
-    except ValueError:  # Python does not print integers of more than 4300 digits
-        return f"a {type(value).__name__} too long to print"
-
-
-def shorten(text: str, limit: int = 60) -> str:
-    """The text on one line of at most ``limit`` characters."""
-    text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def _number(value: float) -> str:
-    if isinstance(value, float) or abs(value) < 10**24:
-        return str(value)
-    return f"{'-' * (value < 0)}2**{abs(value).bit_length() - 1} or more"
-
-
-def _clash(shapes: Sequence[Shape]) -> str:
-    rank = max((len(s) for s in shapes), default=0)
-    for back in range(1, rank + 1):
-        sizes = {s[-back] for s in shapes if len(s) >= back and s[-back] != 1}
-        if len(sizes) > 1:
-            return f" — axis {-back} has sizes {' and '.join(_number(s) for s in sorted(sizes))}"
-    return ""
-
-
-def _align(shapes: Sequence[Shape]) -> str:
-    if len(shapes) == 2 and len(shapes[0]) != len(shapes[1]):
-        long, short = sorted(shapes, key=len, reverse=True)
-        if short and long[: len(short)] == short:
-            return (
-                f"broadcasting aligns the last axes; to align the first, use "
-                f"x[{', '.join([':'] * len(short) + ['None'] * (len(long) - len(short)))}]"
-            )
-    if len(shapes) == 2 and shapes[0] == shapes[1][::-1]:
-        return "one operand looks transposed: did you mean x.T?"
-    return "sizes must be equal or 1, compared from the last axis"

@@ -7,6 +7,7 @@ from typing import Any
 
 from adjoint.nn.module import Module
 from adjoint.tensors import functional as F
+from adjoint.tensors.functional.conv import sizes
 from adjoint.tensors.tensor import Tensor
 
 
@@ -124,7 +125,10 @@ class AvgPool1d(_AvgPool):
         self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:  # fmt: skip
-        super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad)
+        size = sizes("AvgPool1d", "kernel_size", kernel_size, 1, 1)
+        step = size if stride is None else sizes("AvgPool1d", "stride", stride, 1, 1)
+        edge = sizes("AvgPool1d", "padding", padding, 1)
+        super().__init__(size, step, edge, ceil_mode, count_include_pad)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.avg_pool1d(

@@ -182,7 +182,7 @@ def _gather_wide(
     nbytes = groups * rows * columns * x.itemsize
     end_to_end = columns < NARROW and channels > 1
     axis = 2 + len(places) if end_to_end else 0
-    sums: list[Array] = []
+    sums: dict[int, Array] = {}
 
     def work(begin: int, end: int) -> None:
         out = np.zeros((groups, rows, size), x.dtype)
@@ -199,10 +199,11 @@ def _gather_wide(
             else:
                 part = part.reshape(count, groups, rows, columns)
                 out += np.add.reduce(matmul(part, piece.transpose(0, 1, 3, 2)), axis=0)
-        sums.append(out)
+        sums[begin] = out
 
     share(channels, channels * nbytes, work)
-    out = sum(sums[1:], sums[0]).reshape(groups, n, *places, size)
+    first, *rest = (sums[k] for k in sorted(sums))  # in one order, whoever finished first
+    out = sum(rest, first).reshape(groups, n, *places, size)
     return np.moveaxis(np.moveaxis(out, -1, 1).reshape(outs, n, *places), 1, 0)
 
 

@@ -248,12 +248,14 @@ def _split(
 
 
 def _loop_type(*args: Node, body: Graph, carries: int, scanned: int, length: int) -> Any:
+    _check_closed(body)
     outs = body.outputs
     stacked = [Type((length, *y.shape), y.dtype) for y in outs[carries:]]
     return (*_types(outs[:carries]), *stacked)
 
 
 def _loop(*args: Any, body: Graph, carries: int, scanned: int, length: int) -> tuple[Array, ...]:
+    _check_closed(body)
     state_values, xs, constants = _split(args, carries, scanned)
     outs = body.outputs[carries:]
     ys = [np.empty((length, *y.shape), y.dtype.numpy) for y in outs]
@@ -267,6 +269,11 @@ def _loop(*args: Any, body: Graph, carries: int, scanned: int, length: int) -> t
             for y, node in zip(ys, new[carries:], strict=True):
                 y[t] = node.array()
     return (*(c.array() for c in current), *ys)
+
+
+def _check_closed(body: Graph) -> None:
+    """What the body closes over gets no gradient, so it must not want one."""
+    assert not any(c.needs_grad for c in body.constants), "a loop body needs what it differentiates"
 
 
 def _loop_vjp(

@@ -67,7 +67,7 @@ def share(count: int, nbytes: int, work: Callable[[int, int], None]) -> None:
     write to the same memory. An error of any range is raised here.
     """
     parts = min(_POOL.size, count, max(nbytes // GRAIN, 1))
-    if parts == 1:
+    if parts <= 1:
         work(0, count)
         return
     executor = _POOL.start()

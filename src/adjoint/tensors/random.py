@@ -12,7 +12,7 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
-from adjoint.base.arguments import as_integer
+from adjoint.base.arguments import as_integer, as_number
 from adjoint.base.dtype import DType, as_dtype, float32, float64, int64
 from adjoint.base.shape import Shape, as_shape, as_size, broadcast_shapes, check_allocation
 from adjoint.ir.node import Node
@@ -149,6 +149,25 @@ def exponential(
     _require("exponential", "rate", a, lambda v: v > 0, "must be positive")
     drawn = sampling.exponential(_key("exponential", generator), shape, a.dtype)
     return wrap(drawn / a)
+
+
+def truncated_normal(
+    mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, size: Any = (), *,
+    generator: Generator | None = None, dtype: object = None,
+) -> Tensor:  # fmt: skip
+    """Normal numbers given that they lie in [a, b] (in units of the result, not of std).
+
+    Raises ArgumentError when [a, b] holds less than 1e-10 of the distribution.
+    """
+    op = "truncated_normal"
+    middle, width = as_number(op, "mean", mean), as_number(op, "std", std)
+    limits = as_number(op, "a", a), as_number(op, "b", b)
+    wanted = float32 if dtype is None else as_dtype(dtype)
+    if wanted.kind != "f":
+        raise errors.wrong_dtype(op, wanted, "a float dtype", hint="dtype=adjoint.float32, say")
+    low, high = standard_limits(op, middle, width, limits)
+    drawn = sampling.truncated_normal(_key(op, generator), low, high, size_of(op, size), wanted)
+    return wrap(drawn * width + middle)
 
 
 def poisson(input: Handle, generator: Generator | None = None) -> Tensor:
@@ -306,6 +325,25 @@ def integer_range(op: str, low: Any, high: Any, dtype: DType) -> tuple[int, int]
             hint="pass a wider dtype=",
         )  # fmt: skip
     return first, end
+
+
+def standard_limits(
+    op: str, mean: float, std: float, limits: tuple[float, float]
+) -> tuple[float, float]:
+    """The ends of an interval in standard deviations from the mean, if chance ever falls inside."""
+    low, high = ((end - mean) / std if std > 0 else math.nan for end in limits)
+    inside = (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2))) / 2
+    if not inside > 1e-10:
+        raise errors.argument(
+            op, f"[{limits[0]}, {limits[1]}] holds almost nothing of a normal distribution with "
+            f"mean {mean} and std {std}",
+            hint="the limits are in units of the result, not in standard deviations",
+        )  # fmt: skip
+    return low, high
+
+
+def size_of(op: str, size: Any) -> Shape:
+    return checked(op, as_shape(op, size))
 
 
 def checked(op: str, shape: Shape) -> Shape:
