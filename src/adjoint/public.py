@@ -31,7 +31,7 @@ from adjoint.tensors.einsum import einsum
 from adjoint.tensors.elementwise import (
     abs, absolute, acos, acosh, addcdiv, addcmul, arccos, arccosh, arcsin, arcsinh, arctan, arctan2,
     arctanh, asin, asinh, atan, atan2, atanh, ceil, clamp, clamp_max, clamp_min, clip, copysign,
-    cos, cosh, deg2rad, exp, exp2, expm1, fix, floor, frac, heaviside, hypot, lerp, log,
+    cos, cosh, deg2rad, exp, exp2, expm1, fix, floor, fmax, fmin, frac, heaviside, hypot, lerp, log,
     log1p, log2, log10, logaddexp, nan_to_num, nextafter, rad2deg, reciprocal, round, rsqrt, sgn,
     sign, sin, sinh, sqrt, tan, tanh, trunc,
 )  # fmt: skip
@@ -39,6 +39,7 @@ from adjoint.tensors.generator import (
     Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
 )  # fmt: skip
 from adjoint.tensors.indexing import nonzero
+from adjoint.tensors.jit import jit, no_jit
 from adjoint.tensors.legacy import (
     BoolTensor, ByteTensor, DoubleTensor, FloatTensor, HalfTensor, IntTensor, LongTensor,
 )  # fmt: skip
@@ -56,7 +57,7 @@ from adjoint.tensors.movement import (
 from adjoint.tensors.norms import cdist, dist, norm
 from adjoint.tensors.powers import float_power, pow, square
 from adjoint.tensors.predicates import (
-    allclose, can_cast, equal, is_floating_point, is_tensor, isclose, isfinite, isinf,
+    allclose, can_cast, equal, is_complex, is_floating_point, is_tensor, isclose, isfinite, isinf,
     isnan, isneginf, isposinf, numel, result_type, signbit,
 )  # fmt: skip
 from adjoint.tensors.random import (
@@ -64,7 +65,8 @@ from adjoint.tensors.random import (
     randn, randn_like, randperm, truncated_normal, uniform,
 )  # fmt: skip
 from adjoint.tensors.reduction import (
-    all, amax, amin, any, argmax, argmin, count_nonzero, cumsum, max, mean, min, prod, std, std_mean, sum, var, var_mean,
+    all, amax, amin, any, argmax, argmin, count_nonzero, cumsum, max, mean, min, nanmean, nansum,
+    prod, std, std_mean, sum, var, var_mean,
 )  # fmt: skip
 from adjoint.tensors.scans import cummax, cummin, cumprod, diff, logcumsumexp
 from adjoint.tensors.scatter import (
@@ -120,30 +122,32 @@ __all__ = [
     "e", "einsum", "embedding", "empty", "empty_like", "enable_grad", "eq", "equal", "erf", "erfc",
     "erfinv", "exp", "exp2", "expand_dims", "expit", "expm1", "exponential", "eye", "finfo", "fix",
     "flatnonzero", "flatten", "flip", "fliplr", "flipud", "float", "float16", "float32", "float64",
-    "float_power", "floor", "floor_divide", "fmod", "frac", "from_dlpack", "from_numpy", "full",
-    "full_like", "gather", "ge", "ger", "get_rng_state", "grad", "gt", "half", "heaviside",
-    "hessian", "histc", "hstack", "hvp", "hypot", "iinfo", "index_add", "index_copy", "index_fill",
-    "index_put", "index_select", "inf", "inference_mode", "initial_seed", "inner", "int16", "int32",
-    "int64", "int8", "inv", "inverse", "is_floating_point", "is_grad_enabled", "is_tensor",
-    "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "jacfwd", "jacrev",
-    "jvp", "kron", "kthvalue", "le", "lerp", "lgamma", "linearize", "linspace", "log", "log10",
-    "log1p", "log2", "logaddexp", "logcumsumexp", "logdet", "logical_and", "logical_not",
+    "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "from_dlpack",
+    "from_numpy", "full", "full_like", "gather", "ge", "ger", "get_rng_state", "grad", "greater",
+    "greater_equal", "gt", "half", "heaviside", "hessian", "histc", "hstack", "hvp", "hypot",
+    "iinfo", "index_add", "index_copy", "index_fill", "index_put", "index_select", "inf",
+    "inference_mode", "initial_seed", "inner", "int16", "int32", "int64", "int8", "inv", "inverse",
+    "is_complex", "is_floating_point", "is_grad_enabled", "is_tensor", "isclose", "isfinite",
+    "isin", "isinf", "isnan", "isneginf", "isposinf", "jacfwd", "jacrev", "jit", "jvp", "kron",
+    "kthvalue", "le", "lerp", "less", "less_equal", "lgamma", "linearize", "linspace", "log",
+    "log10", "log1p", "log2", "logaddexp", "logcumsumexp", "logdet", "logical_and", "logical_not",
     "logical_or", "logical_xor", "logit", "logspace", "long", "lt", "manual_seed", "masked_fill",
     "masked_scatter", "masked_select", "matmul", "matrix_power", "matrix_transpose", "max",
     "maximum", "mean", "median", "meshgrid", "min", "minimum", "mm", "mode", "moveaxis", "movedim",
-    "msort", "mul", "multi_dot", "multinomial", "multiply", "mv", "nan", "nan_to_num", "nanmedian",
-    "nanquantile", "narrow", "ne", "neg", "negative", "newaxis", "nextafter", "no_grad", "nonzero",
-    "norm", "normal", "numel", "one_hot", "ones", "ones_like", "outer", "permute", "pi", "pinv",
-    "pinverse", "poisson", "positive", "pow", "prod", "promote_types", "put", "quantile", "rad2deg",
-    "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "random", "randperm",
-    "reciprocal", "remainder", "repeat_interleave", "reshape", "result_type", "roll", "round",
-    "rsqrt", "scan", "scatter", "scatter_add", "scatter_reduce", "searchsorted", "seed",
-    "segment_max", "segment_mean", "segment_min", "segment_softmax", "segment_sum", "select",
-    "set_grad_enabled", "set_rng_state", "sgn", "short", "sigmoid", "sign", "signbit", "sin",
-    "sinh", "slogdet", "sort", "split", "sqrt", "square", "squeeze", "stack", "std", "std_mean",
-    "sub", "subtract", "sum", "swapaxes", "t", "take", "take_along_dim", "tan", "tanh", "tensor",
-    "tensordot", "tile", "topk", "trace", "transpose", "tril", "triu", "true_divide", "trunc",
-    "truncated_normal", "uint16", "uint32", "uint64", "uint8", "unbind", "unflatten", "uniform",
-    "unique", "unique_consecutive", "unsqueeze", "value_and_grad", "var", "var_mean", "vdot",
-    "vecdot", "vjp", "vmap", "vstack", "where", "xlogy", "zeros", "zeros_like",
+    "msort", "mul", "multi_dot", "multinomial", "multiply", "mv", "nan", "nan_to_num", "nanmean",
+    "nanmedian", "nanquantile", "nansum", "narrow", "ne", "neg", "negative", "newaxis", "nextafter",
+    "no_grad", "no_jit", "nonzero", "norm", "normal", "not_equal", "numel", "one_hot", "ones",
+    "ones_like", "outer", "permute", "pi", "pinv", "pinverse", "poisson", "positive", "pow", "prod",
+    "promote_types", "put", "quantile", "rad2deg", "rand", "rand_like", "randint", "randint_like",
+    "randn", "randn_like", "random", "randperm", "reciprocal", "remainder", "repeat_interleave",
+    "reshape", "result_type", "roll", "round", "rsqrt", "scan", "scatter", "scatter_add",
+    "scatter_reduce", "searchsorted", "seed", "segment_max", "segment_mean", "segment_min",
+    "segment_softmax", "segment_sum", "select", "set_grad_enabled", "set_rng_state", "sgn", "short",
+    "sigmoid", "sign", "signbit", "sin", "sinh", "slogdet", "sort", "split", "sqrt", "square",
+    "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum", "swapaxes", "t", "take",
+    "take_along_dim", "tan", "tanh", "tensor", "tensordot", "tile", "topk", "trace", "transpose",
+    "tril", "triu", "true_divide", "trunc", "truncated_normal", "uint16", "uint32", "uint64",
+    "uint8", "unbind", "unflatten", "uniform", "unique", "unique_consecutive", "unsqueeze",
+    "value_and_grad", "var", "var_mean", "vdot", "vecdot", "vjp", "vmap", "vstack", "where",
+    "xlogy", "zeros", "zeros_like",
 ]  # fmt: skip

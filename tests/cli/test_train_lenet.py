@@ -54,7 +54,7 @@ def test_what_a_run_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str], m
         f"data   digits: 64 training and 100 test images of 32x32, sha256 {small.digest}"
     )
     assert lines[1] == "model  LeNet, 61,706 parameters"
-    assert lines[2].startswith("run    seed 5, 2 epochs, batch 32")
+    assert lines[2].startswith("run    seed 5, epochs 2, batch 32")
     assert [line.split()[:2] for line in lines[3:5]] == [["epoch", "1"], ["epoch", "2"]]
     assert "of 100 images of digits" in lines[5]
     names = "lenet.safetensors, config.json, history.json, curves.png"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import operator
 from collections.abc import Callable, Iterator
@@ -12,8 +13,11 @@ import numpy as np
 import adjoint as ad
 from adjoint import public
 
-# These touch files or the state of the process; the last two are Tensor's own, for nodes.
-LEFT_OUT = {"load", "save", "set_num_threads", "set_grad_enabled", "assign", "accumulate"}
+# The first four touch files or the state of the process; the others are for writers of the library
+# or of optimisers.
+LEFT_OUT = {
+    "load", "save", "set_num_threads", "set_grad_enabled", "assign", "accumulate", "Optimizer",
+}  # fmt: skip
 
 TRANSFORMS = {"grad", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "linearize", "scan",
               "value_and_grad", "vjp", "vmap"}  # fmt: skip
@@ -26,16 +30,36 @@ def public_functions() -> dict[str, Callable[..., Any]]:
     found: dict[str, Callable[..., Any]] = {}
     for prefix, space in (
         ("", public), ("random.", ad.random), ("linalg.", ad.linalg), ("Tensor.", ad.Tensor),
+        ("functional.", ad.nn.functional), ("nn.", ad.nn), ("optim.", ad.optim),
     ):  # fmt: skip
         names = dir(space) if isinstance(space, type) else getattr(space, "__all__", vars(space))
         for name in sorted(names):
             value = getattr(space, name)
             own = getattr(value, "__module__", "") or ""
             is_ours = own.startswith("adjoint") and own != "adjoint.base.errors"
-            is_ours = is_ours and inspect.isfunction(value)
-            if is_ours and not name.startswith("_") and name not in LEFT_OUT:
+            if not is_ours or name.startswith("_") or name in LEFT_OUT:
+                continue
+            if inspect.isfunction(value):
                 found[prefix + name] = value
+            elif prefix in ("nn.", "optim.") and inspect.isclass(value):
+                found[prefix + name] = used(value)
     return found | {f"operator.{f.__name__}": f for f in (getitem, setitem, *OPERATORS, ad.Tensor)}
+
+
+def used(kind: type[Any]) -> Callable[..., Any]:
+    """A function that makes a layer or optimiser and uses it on many tensors."""
+
+    def make(*args: Any, **named: Any) -> None:
+        made = kind(*args, **named)
+        for x in tensors() if isinstance(made, ad.nn.Module) else ():
+            with contextlib.suppress(ad.AdjointError):
+                if fits(made.forward, [x], {}):
+                    made(x)
+        if isinstance(made, ad.optim.Optimizer):
+            made.step()
+
+    make.__signature__ = inspect.signature(kind)  # type: ignore[attr-defined]
+    return make
 
 
 OPERATORS = (
@@ -92,14 +116,27 @@ def oddities() -> list[Any]:
 
 
 def lists_of_tensors() -> list[Any]:
-    a, b = ad.ones(2, 3), ad.ones(3, 2)
-    return [[a, b], (a, a), [a, None], [a, 3], [ad.tensor([1]), a], [b]]
+    a, b, leaf = ad.ones(2, 3), ad.ones(3, 2), ad.ones(3, requires_grad=True)
+    leaf.grad = ad.ones(3)
+    return [[a, b], (a, a), [a, None], [a, 3], [ad.tensor([1]), a], [b], [leaf]]
 
 
-def keywords(function: Callable[..., Any]) -> list[str]:
-    """Names that can be passed as keywords."""
+def keywords(function: Callable[..., Any], given: int) -> list[str]:
+    """Names that can be passed as keywords next to ``given`` arguments by position."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds]
+    known = list(inspect.signature(function).parameters.values())
+    return [p.name for i, p in enumerate(known) if p.kind in kinds and i >= given]
+
+
+def arity(function: Callable[..., Any]) -> tuple[int, int]:
+    """How few and how many arguments can be passed by position."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    known = inspect.signature(function).parameters.values()
+    named = [p for p in known if p.kind in kinds]
+    least = sum(p.default is inspect.Parameter.empty for p in named)
+    return least, 4 if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in known) else len(
+        named
+    )
 
 
 def fits(function: Callable[..., Any], args: list[Any], named: dict[str, Any]) -> bool:

@@ -37,7 +37,7 @@ LAYERS = [
     Mistake(
         "conv_channels_last", "conv2d",
         "layer = nn.Conv2d(3, 6, 5)\ny = layer(adjoint.ones(2, 28, 28, 3))",
-        ("Conv2d(", "float32[2, 28, 28, 3]", "permute(0, 3, 1, 2)"),
+        ("Conv2d(", "float32[2, 28, 28, 3]", "x.movedim(-1, 1)"),
     ),
     Mistake(
         "conv_without_channels", "conv2d",
@@ -96,12 +96,12 @@ LAYERS = [
     Mistake(
         "sequential_of_functions", "Sequential",
         "net = nn.Sequential(nn.Linear(3, 2), adjoint.tanh)",
-        ("function", "nn."),
+        ("tanh", "nn.Tanh()"),
     ),
     Mistake(
         "state_of_another_model", "load_state_dict",
-        "saved = nn.Sequential(nn.Linear(3, 2)).state_dict()\nnet = nn.Sequential(nn.Linear(4, 2))\n"
-        "net.load_state_dict(saved)",
+        "saved = nn.Sequential(nn.Linear(3, 2)).state_dict()\n"
+        "net = nn.Sequential(nn.Linear(4, 2))\nnet.load_state_dict(saved)",
         ("0.weight", "(2, 4)", "(2, 3)"),
     ),
     Mistake(
@@ -115,7 +115,8 @@ LAYERS = [
 TRAINING = [
     Mistake(
         "cross_entropy_range", "cross_entropy",
-        "scores = adjoint.ones(2, 3)\nloss = nn.CrossEntropyLoss()(scores, adjoint.tensor([0, 3]))",
+        "scores, labels = adjoint.ones(2, 3), adjoint.tensor([0, 3])\n"
+        "loss = nn.CrossEntropyLoss()(scores, labels)",
         ("CrossEntropyLoss(", "3"),
     ),
     Mistake(
@@ -126,7 +127,8 @@ TRAINING = [
     ),
     Mistake(
         "cross_entropy_batch", "cross_entropy",
-        "scores = adjoint.ones(4, 3)\nloss = nn.functional.cross_entropy(scores, adjoint.arange(3))",
+        "scores, labels = adjoint.ones(4, 3), adjoint.arange(3)\n"
+        "loss = nn.functional.cross_entropy(scores, labels)",
         ("float32[4, 3]", "int64[3]"),
     ),
     Mistake(
@@ -142,7 +144,7 @@ TRAINING = [
         ("[0, 1]", "with_logits"),
     ),
     Mistake(
-        "reduction_name", "mse_loss",
+        "reduction_name", "MSELoss reduction",
         "loss = nn.MSELoss(reduction='avg')(adjoint.ones(2), adjoint.ones(2))",
         ("'avg'", "mean"),
     ),

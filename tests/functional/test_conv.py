@@ -96,10 +96,10 @@ def test_random_configurations_are_pytorchs(dtype: Any, tolerance: float) -> Non
 
 
 @pytest.mark.feature("O18")
-def test_the_four_ways_and_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_five_ways_and_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every path of the NumPy kernel, also where work is cut into pieces of one image."""
     taken: set[str] = set()
-    for name in ("_gather", "_gather_wide", "_tap_by_tap", "_scatter"):
+    for name in ("_gather", "_gather_wide", "_tap_by_tap", "_scatter", "_mixed"):
         way = getattr(kernels, name)
 
         def spy(*args: Any, way: Any = way, name: str = name) -> Any:
@@ -114,7 +114,7 @@ def test_the_four_ways_and_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None
             for transposed in (False, True):
                 for ours, theirs in zip(*run(c, np.float64, transposed), strict=True):
                     np.testing.assert_allclose(ours, theirs, atol=1e-9, err_msg=str(c))
-    assert taken == {"_gather", "_gather_wide", "_tap_by_tap", "_scatter"}
+    assert taken == {"_gather", "_gather_wide", "_tap_by_tap", "_scatter", "_mixed"}
 
 
 @pytest.mark.feature("O18")

@@ -18,6 +18,7 @@ from adjoint.ir.node import Node, Type, abstract, constant, grad_mode
 from adjoint.ir.reverse import backward
 from adjoint.ops import Region
 from adjoint.ops.structure import results
+from adjoint.tensors.handle import wrap
 
 VECTOR = Type((3,), float64)
 
@@ -223,6 +224,22 @@ def test_equal_programs_have_equal_keys_and_others_do_not() -> None:
         assert record(sines, [Type(shape, dtype)]).key != keys["sines"]
     first, second = (record(sines, [VECTOR]) for _ in range(2))
     assert first == second and hash(first) == hash(second) and first != record(still, [VECTOR])
+
+
+def test_a_user_function_is_the_same_each_time_it_is_recorded() -> None:
+    class Double(ad.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x + x
+
+        @staticmethod
+        def backward(ctx: Any, ct: Tensor) -> Tensor:
+            return ct * 2
+
+    def function(x: Node) -> list[Node]:
+        return [Double.apply(wrap(x)).node]
+
+    assert record(function, [VECTOR]).key == record(function, [VECTOR]).key
 
 
 def test_names_and_the_order_of_recording_unused_things_do_not_matter() -> None:

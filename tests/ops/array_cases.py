@@ -237,7 +237,7 @@ def convolutions() -> Iterator[Case]:
         yield Case(
             "conv", name, (Input(x), Input(w)), dtypes=FLOATS, ulps=8,
             run=lambda x, w, p=params: ops.conv(x, w, **p),
-            meaning=lambda x, w, p=params: correlated(x, w, **p), twin=_conv_twin(params),
+            meaning=lambda x, w, p=params: correlated(x, w, **p), twin=_conv_twin(x, w, params),
         )  # fmt: skip
 
 
@@ -266,15 +266,16 @@ def correlated(
     return out
 
 
-def _conv_twin(p: dict[str, Any]) -> Callable[..., Any] | None:
+def _conv_twin(x: Shape, w: Shape, p: dict[str, Any]) -> Callable[..., Any] | None:
+    """torch's convolution, where it has these parameters and sizes."""
     pads = p["padding"]
     if any(i != 1 for i in p["inner"]) or any(lo != hi or lo < 0 for lo, hi in pads):
+        return None
+    if 0 in (*x, *w) or w[2] > x[2] + 2 * pads[0][0]:
         return None
     convolve = (torch.conv1d, torch.conv2d, torch.conv3d)[len(pads) - 1]
 
     def twin(x: Any, w: Any) -> Any:
-        if 0 in (*x.shape, *w.shape) or w.shape[2] > x.shape[2] + 2 * pads[0][0]:
-            return None
         symmetric = [lo for lo, _ in pads]
         return convolve(x, w, None, p["stride"], symmetric, p["dilation"], p["groups"])
 

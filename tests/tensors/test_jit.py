@@ -312,3 +312,29 @@ def test_history_from_outside_and_vanished_tensors_are_named() -> None:
     holder["w"] = ad.ones(1) * 3.0
     with pytest.raises(AdjointError, match="no longer exists"):
         step(ad.ones(1))
+
+
+def test_a_user_written_function_inside() -> None:
+    class Cube(ad.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x * x * x
+
+        @staticmethod
+        def backward(ctx: Any, ct: Any) -> Any:
+            (x,) = ctx.saved_tensors
+            return ct * 30.0 * x * x  # ten times the truth, so that it is seen to be used
+
+    w = ad.tensor([1.0, 2.0], requires_grad=True)
+
+    @ad.jit(check=True)
+    def step(x: Any) -> Any:
+        w.grad = None
+        loss = Cube.apply(w * x).sum()
+        loss.backward()
+        return loss
+
+    for scale in (1.0, 2.0, 3.0):
+        assert step(ad.ones(2) * scale).item() == 9.0 * scale**3
+        assert w.grad.tolist() == [30.0 * scale**3, 120.0 * scale**3]

@@ -123,6 +123,30 @@ def test_integer_inputs_and_results_are_carried_along() -> None:
     assert gradgradcheck(lambda x, i: (x[i] * x[i], i + 1), (tensor(3), index))
 
 
+@pytest.mark.feature("T3")
+def test_a_user_function_of_three_inputs_and_two_results() -> None:
+    """One input is an integer, one is not used; a wrong backward of either result is caught."""
+
+    class Twisted(ad.autograd.Function):
+        slip = 1.0
+
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, times: Tensor, unused: Tensor) -> Any:
+            ctx.save_for_backward(x, times)
+            return x * times.double(), ad.sin(x)
+
+        @staticmethod
+        def backward(ctx: Any, first: Tensor, second: Tensor) -> Any:
+            x, times = ctx.saved_tensors
+            return first * times.double() + second * ad.cos(x) * Twisted.slip, None, None
+
+    inputs = (tensor(3), ad.tensor([1, 2, 3]), tensor(2, seed=1))
+    assert gradgradcheck(Twisted.apply, inputs)
+    Twisted.slip = 1.01
+    with pytest.raises(GradcheckError, match="for result 1"):
+        gradcheck(Twisted.apply, inputs, mode="elementwise")
+
+
 def test_only_inputs_that_require_grad_are_moved() -> None:
     x, y = tensor(2), tensor(2, seed=1)
     wrong_in_y = custom(lambda x, y: x * y, lambda ct, x, y: (ct * y, -ct * x))

@@ -57,6 +57,14 @@ def as_choice(op: str, value: Any, choices: Iterable[str]) -> str:
     return value
 
 
+def as_items(value: Any) -> list[Any] | None:
+    """The elements of whatever can be gone through, else None."""
+    try:
+        return list(value)
+    except TypeError:
+        return None
+
+
 def as_function(op: str, value: Any) -> Any:
     """``value``, which can be called. Raises DTypeError."""
     if not callable(value):

@@ -306,14 +306,16 @@ def index(
 
 
 def out_of_range(
-    op: str, value: int, axis: int | None, size: int, of: object = None
+    op: str, value: int, axis: int | None, size: int, of: object = None, least: int | None = None
 ) -> AdjointError:
+    """``least``: the smallest index, if negative ones do not count from the end."""
     shown = "" if of is None else f": {describe(of)}"
     place = "an axis" if axis is None else f"axis {axis}"
+    first = -size if least is None else least
     return build(
         IndexingError,
         f"{op}: index {spelled(value)} is out of range for {place} of size {size}{shown}",
-        hint=f"allowed: {-size} to {size - 1}" if size else "the axis is empty",
+        hint=f"allowed: {first} to {size - 1}" if size else "there is nothing to choose from",
     )
 
 

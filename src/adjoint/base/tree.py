@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from copy import copy
 from typing import Any, Protocol, runtime_checkable
 
 Rebuild = Callable[[list[Any]], Any]
@@ -67,7 +68,7 @@ def _children(tree: Any) -> tuple[list[Any] | None, Rebuild]:
         return children, (lambda c: kind(*c)) if hasattr(kind, "_fields") else tuple
     if isinstance(tree, dict):
         keys: list[Any] = [*tree]
-        return [tree[k] for k in keys], lambda c: kind(zip(keys, c, strict=True))
+        return [tree[k] for k in keys], lambda c: _refilled(tree, dict(zip(keys, c, strict=True)))
     if isinstance(tree, TreeNode):
         return tree.tree_flatten()
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
@@ -76,3 +77,12 @@ def _children(tree: Any) -> tuple[list[Any] | None, Rebuild]:
             tree, **dict(zip(names, c, strict=True))
         )
     return None, _only
+
+
+def _refilled(tree: Any, items: dict[Any, Any]) -> Any:
+    """A dict of the kind of ``tree``; one with more to it than its items (a default) keeps that."""
+    if type(tree) is dict:
+        return items
+    made = copy(tree)
+    made.update(items)
+    return made

@@ -61,6 +61,7 @@ def _settings(weights: Path) -> dict[str, Any]:
     """What was saved beside the weights; raises ArgumentError for weights of something else."""
     from adjoint.interop import load_metadata
 
+    settings: Any = None
     try:
         settings = json.loads(load_metadata(weights)["config"])
         known = (

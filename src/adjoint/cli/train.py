@@ -131,7 +131,7 @@ def _announce(images: Handwriting, settings: dict[str, Any]) -> None:
         f"data   {images.name}: {len(images.train[0]):,} training and {len(images.test[0]):,} "
         f"test images of {SIZE}x{SIZE}, sha256 {settings['data_sha256']}\n"
         f"model  LeNet, {settings['parameters']:,} parameters\n"
-        f"run    seed {settings['seed']}, {settings['epochs']} epochs, "
+        f"run    seed {settings['seed']}, epochs {settings['epochs']}, "
         f"batch {settings['batch_size']}, AdamW from lr {settings['lr']:g}",
         flush=True,
     )

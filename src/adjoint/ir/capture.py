@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -80,7 +80,7 @@ class Capture:
 
 
 @contextmanager
-def capturing() -> Iterator[Capture]:
+def capturing() -> Generator[Capture]:
     """Record everything inside the block."""
     capture = Capture()
     before, state.capture = state.capture, capture
@@ -93,7 +93,7 @@ def capturing() -> Iterator[Capture]:
 
 
 @contextmanager
-def suspended() -> Iterator[Capture | None]:
+def suspended() -> Generator[Capture | None]:
     """Compute at once inside the block, whatever is being captured around it; gives the capture,
     which has to ``adopt`` what is made here and is to be changed by every run."""
     capture, recording = state.capture, state.recording

@@ -63,7 +63,11 @@ class LeNet(Module):
         if config.pooling not in poolings:
             raise errors.unknown_name("LeNet pooling", config.pooling, poolings)
         if config.map_size < 1:
-            raise errors.argument("LeNet", f"images of {config.image_size} are too small")
+            raise errors.argument(
+                "LeNet",
+                f"images of {config.image_size} are too small",
+                hint="two poolings and two kernels of 5 need 20 pixels or more",
+            )
         activate, pool = activations[config.activation], poolings[config.pooling]
         self.features = Sequential(
             Conv2d(config.channels, 6, 5, padding=config.padding), activate(), pool(2),

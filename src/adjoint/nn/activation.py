@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from adjoint.base.arguments import as_number
 from adjoint.nn.module import Module
 from adjoint.nn.parameter import Parameter
 from adjoint.tensors import creation
@@ -274,9 +275,8 @@ class PReLU(Module):
         super().__init__()
         self.num_parameters = num_parameters
         self.init = init
-        self.weight = Parameter(
-            creation.full((num_parameters,), float(init), dtype=dtype, device=device)
-        )
+        start = float(as_number("PReLU", "init", init))
+        self.weight = Parameter(creation.full((num_parameters,), start, dtype=dtype, device=device))
 
     def forward(self, input: Tensor) -> Tensor:
         return F.prelu(input, self.weight)

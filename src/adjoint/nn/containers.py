@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from adjoint.base import errors
+from adjoint.base.arguments import as_items
 from adjoint.nn.module import Module
 from adjoint.nn.parameter import Parameter
 
@@ -91,7 +92,7 @@ class ModuleList(Module):
 
     def extend(self, modules: Iterable[Module]) -> ModuleList:
         """Add several at the end."""
-        for module in modules:
+        for module in _listed("ModuleList", modules):
             self.append(module)
         return self
 
@@ -142,6 +143,8 @@ class ModuleDict(Module):
 
     def update(self, modules: Mapping[str, Module]) -> None:
         """Take in the modules of another dict."""
+        if not isinstance(modules, Mapping):
+            raise errors.bad_argument("ModuleDict", "modules", modules, "a dict of modules")
         for key, module in modules.items():
             self[key] = module
 
@@ -151,7 +154,7 @@ class ParameterList(Module):
 
     def __init__(self, values: Iterable[Any] = ()) -> None:
         super().__init__()
-        for value in values:
+        for value in _listed("ParameterList", values):
             self.append(value)
 
     def append(self, value: Any) -> ParameterList:
@@ -170,14 +173,26 @@ class ParameterList(Module):
         return self._parameters[str(_place(index, len(self)))]
 
 
+def _listed(owner: str, values: Any) -> Iterable[Any]:
+    found = as_items(values)
+    if found is None:
+        raise errors.bad_argument(owner, "the argument", values, "a list")
+    return found
+
+
 def _check_module(owner: str, module: Any) -> None:
     if not isinstance(module, Module):
-        hint = "instantiate it: nn.ReLU()" if isinstance(module, type) else "use nn layers"
-        name = module.__name__ if isinstance(module, type) else type(module).__name__
+        name = getattr(module, "__name__", type(module).__name__)
+        hint = f"make one: nn.{name}()"
+        if not isinstance(module, type):
+            hint = "use the layer, nn.Tanh() for tanh say, or write a Module that calls it"
         raise errors.argument(owner, f"needs modules, got {name}", hint=hint)
 
 
 def _place(index: int, size: int) -> int:
     if not isinstance(index, int) or not -size <= index < size:
-        raise errors.index(f"{index!r} is out of range for {size} modules")
+        raise errors.index(
+            f"{index!r} is out of range for {size} modules",
+            hint=f"allowed: {-size} to {size - 1}" if size else "it holds no modules",
+        )
     return index % size

@@ -48,7 +48,7 @@ class _Convolution(Module):
         if self.groups < 1 or self.in_channels % self.groups or self.out_channels % self.groups:
             raise errors.argument(
                 kind, f"{self.in_channels} input and {self.out_channels} output channels do not "
-                f"split into {self.groups} groups",
+                f"split into {self.groups} groups", hint="groups must divide both numbers",
             )  # fmt: skip
         pair = (self.out_channels, self.in_channels // self.groups)
         if self.transposed:
@@ -188,7 +188,9 @@ class _ConvTranspose(_Convolution):
             if not have <= want < have + s:
                 most = tuple(n + t - 1 for n, t in zip(least, self.stride, strict=True))
                 raise errors.argument(
-                    type(self).__name__, f"output_size {wanted} is not in {tuple(least)} .. {most}"
+                    type(self).__name__,
+                    f"output_size {wanted} is not in {tuple(least)} .. {most}",
+                    hint="the stride leaves this choice: see output_padding",
                 )
         return tuple(w - n for w, n in zip(wanted, least, strict=True))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from adjoint.base import errors
+from adjoint.base.arguments import as_number
 from adjoint.nn.module import Module
 from adjoint.tensors import functional as F
 from adjoint.tensors.tensor import Tensor
@@ -15,8 +16,12 @@ class _Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        if isinstance(p, bool) or not 0 <= p <= 1:
-            raise errors.argument(type(self).__name__, f"p is a probability in [0, 1], got {p!r}")
+        if isinstance(p, bool) or not 0 <= as_number(type(self).__name__, "p", p) <= 1:
+            raise errors.argument(
+                type(self).__name__,
+                f"p is a probability in [0, 1], got {errors.clip(p)}",
+                hint="the share that is dropped: 0.5 for half of them",
+            )
         self.p = p
         self.inplace = inplace
 

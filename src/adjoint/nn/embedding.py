@@ -31,7 +31,8 @@ class Embedding(Module):
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:
                 raise errors.index(
-                    f"Embedding: padding_idx {padding_idx} is outside a table of {num_embeddings}"
+                    f"Embedding: padding_idx {padding_idx} is outside a table of {num_embeddings}",
+                    hint=f"allowed: {-num_embeddings} to {num_embeddings - 1}",
                 )
             padding_idx %= num_embeddings
         self.padding_idx = padding_idx
@@ -45,7 +46,12 @@ class Embedding(Module):
     ) -> Embedding:
         """A layer around a given table (V, D); ``freeze`` keeps it from being trained."""
         if embeddings.ndim != 2:
-            raise errors.shape("from_pretrained", "the table needs 2 dimensions", embeddings)
+            raise errors.shape(
+                "from_pretrained",
+                "the table needs 2 dimensions",
+                embeddings,
+                hint="(number of entries, size of each)",
+            )
         made = cls(*embeddings.shape, padding_idx, device="meta")
         made.weight = Parameter(embeddings, requires_grad=not freeze)
         return made

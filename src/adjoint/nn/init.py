@@ -39,7 +39,12 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 def fans(weight: Handle) -> tuple[int, int]:
     """(fan_in, fan_out) of a weight. Raises ShapeError below two dimensions."""
     if weight.ndim < 2:
-        raise errors.shape("init", "fans need at least 2 dimensions", weight)
+        raise errors.shape(
+            "init",
+            "fans need at least 2 dimensions",
+            weight,
+            hint="for a bias use zeros_ or normal_",
+        )
     kernel = prod(weight.shape[2:])
     return weight.shape[1] * kernel, weight.shape[0] * kernel
 
@@ -99,7 +104,12 @@ def zeros_(tensor: Tensor) -> Tensor:
 def eye_(tensor: Tensor) -> Tensor:
     """The identity matrix (ones on the diagonal of a rectangular one)."""
     if tensor.ndim != 2:
-        raise errors.shape("eye_", "needs 2 dimensions", tensor)
+        raise errors.shape(
+            "eye_",
+            "needs 2 dimensions",
+            tensor,
+            hint="dirac_ is the identity for kernels of convolutions",
+        )
     return tensor.copy_(_array(np.eye(*tensor.shape), tensor))
 
 
@@ -107,9 +117,15 @@ def eye_(tensor: Tensor) -> Tensor:
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     """A convolution kernel that passes channel i of each group on as channel i."""
     if tensor.ndim not in (3, 4, 5):
-        raise errors.shape("dirac_", "needs 3, 4 or 5 dimensions", tensor)
+        raise errors.shape(
+            "dirac_", "needs 3, 4 or 5 dimensions", tensor, hint="eye_ is the identity for matrices"
+        )
     if tensor.shape[0] % groups:
-        raise errors.argument("dirac_", f"{tensor.shape[0]} channels in {groups} groups")
+        raise errors.argument(
+            "dirac_",
+            f"{tensor.shape[0]} channels in {groups} groups",
+            hint="groups must divide the output channels",
+        )
     values = np.zeros(tensor.shape)
     size = tensor.shape[0] // groups
     centre = tuple(k // 2 for k in tensor.shape[2:])
@@ -159,7 +175,12 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
     """Orthogonal rows (or columns, whichever are fewer) of the weight as a matrix, times ``gain``.
     Source: Saxe et al., ICLR 2014."""
     if tensor.ndim < 2:
-        raise errors.shape("orthogonal_", "needs at least 2 dimensions", tensor)
+        raise errors.shape(
+            "orthogonal_",
+            "needs at least 2 dimensions",
+            tensor,
+            hint="for a bias use zeros_ or normal_",
+        )
     rows, columns = tensor.shape[0], prod(tensor.shape[1:])
     tall = max(rows, columns), min(rows, columns)
     flat = random.randn(*tall, dtype="float64", generator=generator)
@@ -173,7 +194,9 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
     """N(0, std^2) with a share ``sparsity`` of each column set to 0. Source: Martens, ICML 2010."""
     if tensor.ndim != 2:
-        raise errors.shape("sparse_", "needs 2 dimensions", tensor)
+        raise errors.shape(
+            "sparse_", "needs 2 dimensions", tensor, hint="it fills the matrix of a linear layer"
+        )
     rows, columns = tensor.shape
     random.normal_(tensor, 0.0, std, generator=generator)
     order = random.rand(rows, columns, generator=generator).argsort(0).argsort(0)
@@ -186,7 +209,12 @@ def _kaiming_std(weight: Tensor, a: float, mode: str, nonlinearity: str) -> floa
         raise errors.unknown_name("kaiming mode", mode, ["fan_in", "fan_out"])
     fan = fans(weight)[0 if mode == "fan_in" else 1]
     if fan == 0:
-        raise errors.shape("kaiming", "the fan is 0", weight)
+        raise errors.shape(
+            "kaiming",
+            "the fan is 0",
+            weight,
+            hint="a layer without inputs has nothing to initialise",
+        )
     return calculate_gain(nonlinearity, a) / sqrt(fan)
 
 

@@ -70,7 +70,8 @@ class KLDivLoss(_Loss):
     """y (log y - x) for log-probabilities x; ``"batchmean"`` is the divergence itself."""
 
     def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
-        super().__init__("mean" if reduction == "batchmean" else reduction)
+        is_batch_mean = isinstance(reduction, str) and reduction == "batchmean"
+        super().__init__("mean" if is_batch_mean else reduction)
         self.reduction = reduction
         self.log_target = log_target
 

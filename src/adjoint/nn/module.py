@@ -233,7 +233,11 @@ class Module:
     def train(self, mode: bool = True) -> Module:
         """Switch this module and all below it to training (or, with False, to inference)."""
         if not isinstance(mode, bool):
-            raise errors.argument("train", f"mode must be True or False, got {mode!r}")
+            raise errors.argument(
+                "train",
+                f"mode must be True or False, got {mode!r}",
+                hint="model.train() and model.eval() switch",
+            )
         for module in self.modules():
             object.__setattr__(module, "training", mode)
         return self
@@ -368,8 +372,16 @@ def _check_name(module: Module, name: str) -> None:
             hint="make super().__init__() the first line of __init__",
         )  # fmt: skip
     if not isinstance(name, str) or not name or "." in name:
-        raise errors.argument(type(module).__name__, f"{name!r} cannot be the name of a part")
+        raise errors.argument(
+            type(module).__name__,
+            f"{name!r} cannot be the name of a part",
+            hint="a name is a non-empty string without dots",
+        )
     if hasattr(module, name) and not any(
         name in t for t in (module._parameters, module._buffers, module._modules)
     ):
-        raise errors.argument(type(module).__name__, f"attribute {name!r} exists already")
+        raise errors.argument(
+            type(module).__name__,
+            f"attribute {name!r} exists already",
+            hint="choose another name, or delete the attribute first",
+        )

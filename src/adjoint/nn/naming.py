@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from adjoint.base.errors import AdjointError
@@ -16,7 +17,10 @@ def place_error(error: AdjointError, module: Module) -> None:
     if not trail or trail[-1] is not module:
         trail.append(module)
     innermost = trail[0]
-    label = repr(innermost) if not innermost._modules else f"{type(innermost).__name__}(...)"
+    label = f"{type(innermost).__name__}(...)"
+    if not innermost._modules:
+        with contextlib.suppress(ValueError):  # Python does not print huge integers
+            label = repr(innermost)
     path = type(module).__name__
     for outer, inner in zip(reversed(trail[1:]), reversed(trail[:-1]), strict=True):
         path += _step(outer, inner)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from adjoint.base.shape import as_shape
 from adjoint.nn.module import Module
 from adjoint.tensors import functional as F
 from adjoint.tensors.functional.conv import sizes
@@ -17,8 +18,9 @@ class _Pad(Module):
 
     def __init__(self, padding: Any) -> None:
         super().__init__()
-        given = (padding,) * (2 * self.axes) if isinstance(padding, int) else tuple(padding)
-        self.padding = given
+        name = type(self).__name__
+        given = as_shape(name, padding)
+        self.padding = given * (2 * self.axes) if isinstance(padding, int) else given
 
     def forward(self, input: Tensor) -> Tensor:
         return F.pad(input, self.padding, self.mode, self.value)

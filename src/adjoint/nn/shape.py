@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from adjoint.base.shape import as_shape
 from adjoint.nn.module import Module
 from adjoint.tensors import movement
 from adjoint.tensors.tensor import Tensor
@@ -30,7 +31,7 @@ class Unflatten(Module):
     def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
         super().__init__()
         self.dim = dim
-        self.unflattened_size = tuple(unflattened_size)
+        self.unflattened_size = as_shape("Unflatten", unflattened_size)
 
     def forward(self, input: Tensor) -> Tensor:
         return movement.unflatten(input, self.dim, self.unflattened_size)

@@ -116,7 +116,7 @@ def select(condition: Array, x: Array, y: Array) -> Array:
     a seventh of the time when the condition is as good as random."""
     if condition.size < 8192 or x.dtype != y.dtype:
         return np.where(condition, x, y)
-    bits = _BITS[x.dtype.itemsize]
+    bits = BITS[x.dtype.itemsize]
     mask = np.negative(condition.view(np.int8)).astype(bits, copy=False)
     first, second = x.view(bits), y.view(bits)
     is_zero = second.ndim == 0 and second == 0
@@ -124,7 +124,7 @@ def select(condition: Array, x: Array, y: Array) -> Array:
     return found.view(x.dtype)
 
 
-_BITS = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
+BITS = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
 
 
 def _where_type(condition: Node, x: Node, y: Node) -> Type:

@@ -41,7 +41,8 @@ class Region:
     infer(*nodes, **static) -> Type(s): needed when there is no body.
     vjp(ct, out, wanted, args, static) -> nodes: a hand-written derivative.
     vmap(op, size, batched, args, params) -> node: a hand-written batching rule.
-    key: tells regions of equal name apart in the key of a Graph.
+    identity: regions of equal name and identity are the same in the key of a Graph; by default
+    every region differs from all others.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Region:
         infer: Callable[..., Any] | None = None,
         vjp: Callable[..., Sequence[Node | None]] | None = None,
         vmap: Callable[..., Node] | None = None,
+        identity: object = None,
     ) -> None:
         self.name = name
         self.body = body
@@ -60,7 +62,8 @@ class Region:
         self.infer = infer
         self.vjp = vjp
         self.vmap = vmap
-        self.key = f"{name}#{_next_region()}"
+        self.identity = identity  # kept, so that its id stays its own
+        self.key = f"{name}#{_next_region()}" if identity is None else f"{name}@{id(identity)}"
 
     def __repr__(self) -> str:
         return self.name

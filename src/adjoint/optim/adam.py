@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from adjoint.base import errors
 from adjoint.optim.optimizer import Group, Optimizer, State, check_range, rounded
 from adjoint.tensors.arithmetic import maximum
 from adjoint.tensors.creation import tensor, zeros_like
@@ -37,6 +38,8 @@ class Adam(Optimizer):
         check_range(name, "lr", lr, 0.0)
         check_range(name, "eps", eps, 0.0)
         check_range(name, "weight_decay", weight_decay, 0.0)
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise errors.bad_argument(name, "betas", betas, "a pair of numbers")
         for i, beta in enumerate(betas):
             check_range(name, f"betas[{i}]", beta, 0.0, 1.0)
         defaults = {

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from adjoint.base import errors
+from adjoint.base.arguments import as_items, as_number
 from adjoint.base.dtype import float64
 from adjoint.ir.capture import known, live, suspended
 from adjoint.ir.node import Node
@@ -27,12 +28,13 @@ class Optimizer:
     """
 
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
-        if isinstance(params, Handle):
+        groups = [] if isinstance(params, Handle) else as_items(params)
+        if groups is None or isinstance(params, Handle):
+            got = errors.describe(params)
             raise errors.argument(
-                type(self).__name__, "params must be a list of tensors, not a tensor",
-                hint="use [param], or model.parameters()",
+                type(self).__name__, f"params must be a list of tensors, got {got}",
+                hint="pass model.parameters(), or [param]",
             )  # fmt: skip
-        groups = list(params)
         if not groups:
             raise errors.argument(
                 type(self).__name__, "got no parameters",
@@ -111,7 +113,11 @@ class Optimizer:
                     hint="optimise leaves: x.detach().requires_grad_()",
                 )  # fmt: skip
             if id(param) in known:
-                raise errors.argument(type(self).__name__, "a parameter is named twice")
+                raise errors.argument(
+                    type(self).__name__,
+                    "a parameter is named twice",
+                    hint="put each parameter into one group only",
+                )
             known.add(id(param))
         unknown = set(group) - {"params"} - set(self.defaults)
         if unknown:
@@ -138,7 +144,9 @@ class Optimizer:
         have = [len(g["params"]) for g in self.param_groups]
         if given != have:
             raise errors.argument(
-                "load_state_dict", f"saved groups hold {given} parameters, these hold {have}"
+                "load_state_dict",
+                f"saved groups hold {given} parameters, these hold {have}",
+                hint="build the optimiser from the same model before loading",
             )
         for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
             group.update({k: v for k, v in saved.items() if k != "params"})
@@ -172,9 +180,13 @@ def check_range(
     optimiser: str, name: str, value: Any, low: float, high: float = float("inf")
 ) -> None:
     """Raise ArgumentError unless ``low <= value < high`` (a tensor is not looked at)."""
-    if not isinstance(value, Handle) and not low <= value < high:
+    if not isinstance(value, Handle) and not low <= as_number(optimiser, name, value) < high:
         limits = f"at least {low}" if high == float("inf") else f"in [{low}, {high})"
-        raise errors.argument(optimiser, f"{name} must be {limits}, got {value!r}")
+        raise errors.argument(
+            optimiser,
+            f"{name} must be {limits}, got {errors.clip(value)}",
+            hint=f"check {name}= in the call",
+        )
 
 
 def _copied(value: Any, param: Tensor) -> Any:

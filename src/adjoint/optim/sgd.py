@@ -33,7 +33,11 @@ class SGD(Optimizer):
         check_range("SGD", "momentum", momentum, 0.0)
         check_range("SGD", "weight_decay", weight_decay, 0.0)
         if nesterov and (momentum <= 0 or dampening != 0):
-            raise errors.argument("SGD", "nesterov needs momentum > 0 and dampening 0")
+            raise errors.argument(
+                "SGD",
+                "nesterov needs momentum > 0 and dampening 0",
+                hint="momentum=0.9, nesterov=True, say",
+            )
         defaults = {
             "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
             "nesterov": nesterov, "maximize": maximize,

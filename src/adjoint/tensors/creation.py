@@ -142,8 +142,7 @@ def arange(
     """start, start + step, ... below ``end``; integers give int64, else float32."""
     start, end = (0, start) if end is None else (start, end)
     numbers = [
-        as_number("arange", name, n)
-        for name, n in (("start", start), ("end", end), ("step", step))
+        as_number("arange", name, n) for name, n in (("start", start), ("end", end), ("step", step))
     ]
     if not all(math.isfinite(n) for n in numbers):
         raise errors.argument(

@@ -88,11 +88,14 @@ def nonzero(input: Handle, *, as_tuple: bool = False) -> Any:
 
 
 def in_range(
-    index: Node, size: int, op: str, axis: int | None = None, of: Node | None = None
-) -> Node:
+    index: Node, size: int, op: str, axis: int | None = None, of: Node | None = None,
+    least: int | None = None,
+) -> Node:  # fmt: skip
     """``index`` with negative entries counted from the end; raises IndexingError outside."""
     if index.dtype.kind not in "iu":
-        raise errors.wrong_dtype(op, index.dtype, "an integer index", hint="index.long()")
+        raise errors.wrong_dtype(
+            op, index.dtype, "an integer index", hint="convert it: index.long()"
+        )
     if index.is_abstract:
         index = to_dtype(index, int64)
         return ops.where(ops.lt(index, index * 0), index + size, index)
@@ -101,7 +104,7 @@ def in_range(
         low, high = int(values.min()), int(values.max())
         if low < -size or high >= size:
             bad = low if low < -size else high
-            raise errors.out_of_range(op, bad, axis, size, of)
+            raise errors.out_of_range(op, bad, axis, size, of, least)
         if low < 0:
             values = values.astype(np.int64)
             return constant(np.where(values < 0, values + size, values))
@@ -170,7 +173,9 @@ def _entry(item: Any) -> list[Any]:
             )
         return [_Mask(node)]
     if node.dtype.kind == "f":
-        raise errors.wrong_dtype("indexing", node.dtype, "integers or bools", hint="index.long()")
+        raise errors.wrong_dtype(
+            "indexing", node.dtype, "integers or bools", hint="convert it: index.long()"
+        )
     if node.ndim == 0 and not node.is_abstract:
         return [int(node.array())]
     return [_Pick(node)]

@@ -127,7 +127,7 @@ def normal(
     """
     a, b, shape = parameters("normal", mean, std, size, dtype)
     _require("normal", "std", b, lambda v: v >= 0, "must not be negative")
-    noise = sampling.normal(_key("normal", generator), shape, a.dtype)
+    noise = sampling.normal(key_from("normal", generator), shape, a.dtype)
     return wrap(a + b * noise)
 
 
@@ -138,7 +138,7 @@ def uniform(
     """Uniform numbers in [low, high): numbers with ``size``, or tensors that broadcast."""
     a, b, _ = parameters("uniform", low, high, size, dtype)
     _require("uniform", "high - low", b - a, lambda v: v >= 0, "must not be negative")
-    return wrap(sampling.between(_key("uniform", generator), a, b))
+    return wrap(sampling.between(key_from("uniform", generator), a, b))
 
 
 def exponential(
@@ -147,7 +147,7 @@ def exponential(
     """Waiting times of density rate * exp(-rate * t)."""
     a, _, shape = parameters("exponential", rate, 0.0, size, dtype)
     _require("exponential", "rate", a, lambda v: v > 0, "must be positive")
-    drawn = sampling.exponential(_key("exponential", generator), shape, a.dtype)
+    drawn = sampling.exponential(key_from("exponential", generator), shape, a.dtype)
     return wrap(drawn / a)
 
 
@@ -166,7 +166,7 @@ def truncated_normal(
     if wanted.kind != "f":
         raise errors.wrong_dtype(op, wanted, "a float dtype", hint="dtype=adjoint.float32, say")
     low, high = standard_limits(op, middle, width, limits)
-    drawn = sampling.truncated_normal(_key(op, generator), low, high, size_of(op, size), wanted)
+    drawn = sampling.truncated_normal(key_from(op, generator), low, high, size_of(op, size), wanted)
     return wrap(drawn * width + middle)
 
 
@@ -183,7 +183,7 @@ def poisson(input: Handle, generator: Generator | None = None) -> Tensor:
     _require("poisson", "a rate", rates, lambda v: (v >= 0) & (v <= 1e5), "must be in [0, 1e5]")
     largest = float(node.array("poisson").max(initial=0))
     steps = math.ceil(largest + 10 * math.sqrt(largest) + 40)
-    keys = sampling.split(_key("poisson", generator), (steps,))
+    keys = sampling.split(key_from("poisson", generator), (steps,))
 
     def step(carry: tuple[Handle, Handle], key: Handle) -> Any:
         time, count = carry
@@ -206,7 +206,7 @@ def bernoulli(input: Any, p: Any = None, *, generator: Generator | None = None) 
             "bernoulli", like.dtype, "probabilities of a float dtype", hint="x.float(), or p=0.5"
         )
     chance = probability("bernoulli", like if p is None else node_of(p, "bernoulli"), like.shape)
-    return wrap(to_dtype(sampling.bernoulli(_key("bernoulli", generator), chance), like.dtype))
+    return wrap(to_dtype(sampling.bernoulli(key_from("bernoulli", generator), chance), like.dtype))
 
 
 def multinomial(
@@ -228,7 +228,7 @@ def multinomial(
     rows = 1 if node.ndim == 1 else node.shape[0]
     weights = ops.reshape(to_dtype(node, float64), shape=(rows, node.shape[-1]))
     _check_weights(weights, count, replacement)
-    key = _key("multinomial", generator)
+    key = key_from("multinomial", generator)
     if replacement:
         found = sampling.chosen(key, weights, count)
     else:
@@ -256,7 +256,7 @@ def bernoulli_(input: Handle, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     """Fill with 1 (probability ``p``, a number or a tensor) and 0."""
     node = _tensor("bernoulli_", input)
     chance = probability("bernoulli_", node_of(p, "bernoulli_"), node.shape)
-    hits = sampling.bernoulli(_key("bernoulli_", generator), chance)
+    hits = sampling.bernoulli(key_from("bernoulli_", generator), chance)
     return input.assign(to_dtype(hits, node.dtype), "bernoulli_")
 
 
@@ -270,7 +270,7 @@ def random_(
     if high is None:
         low, high = (low, _largest(node.dtype) + 1) if low == 0 else (0, low)
     first, end = integer_range("random_", low, high, node.dtype)
-    key = _key("random_", generator)
+    key = key_from("random_", generator)
     return input.assign(sampling.integers(key, first, end, node.shape, node.dtype), "random_")
 
 
@@ -369,7 +369,7 @@ def _made(
 ) -> Tensor:  # fmt: skip
     if as_device(device) is META:
         return creation.empty(shape, dtype=dtype, device=META, requires_grad=requires_grad)
-    out = wrap(draw(_key(op, generator), checked(op, shape), dtype))
+    out = wrap(draw(key_from(op, generator), checked(op, shape), dtype))
     return out.requires_grad_() if requires_grad else out
 
 
@@ -377,7 +377,7 @@ def _kind_of(like: Node, dtype: object, device: object) -> tuple[object, object]
     return like.dtype if dtype is None else dtype, like.device if device is None else device
 
 
-def _key(op: str, generator: Generator | None) -> Node:
+def key_from(op: str, generator: Generator | None) -> Node:
     if generator is None:
         return default_generator.next_key()
     if not isinstance(generator, Generator):

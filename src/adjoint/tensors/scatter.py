@@ -225,7 +225,7 @@ def one_hot(tensor: Handle, num_classes: int = -1) -> Tensor:
         count = int(values.max()) + 1
     _refuse_negative("one_hot", node, "class")
     check_allocation("one_hot", (*node.shape, count), 8)
-    node = in_range(node, count, "one_hot")
+    node = in_range(node, count, "one_hot", least=0)
     hit = broadcasting(
         ops.eq,
         (
@@ -248,7 +248,7 @@ def embedding(input: Handle, weight: Handle, padding_idx: int | None = None) -> 
         )  # fmt: skip
     index = node_of(input, "embedding")
     _refuse_negative("embedding", index, "index")
-    index = in_range(index, table.shape[0], "embedding")
+    index = in_range(index, table.shape[0], "embedding", 0, table, least=0)
     out = ops.gather(table, index, batch=0)
     if padding_idx is None or not (table.needs_grad or table.is_abstract):
         return wrap(out)

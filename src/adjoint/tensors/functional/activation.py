@@ -10,7 +10,8 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
-from adjoint.base.shape import as_axis
+from adjoint.base.arguments import as_choice, as_number
+from adjoint.base.shape import as_axis, as_size
 from adjoint.ir.node import Array, Node
 from adjoint.ops.movement import narrow
 from adjoint.ops.pointwise import select as choose
@@ -45,14 +46,15 @@ def relu(input: Handle, inplace: bool = False) -> Tensor:
 
 def leaky_relu(input: Handle, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x above 0, negative_slope * x elsewhere; at 0 the derivative is the slope."""
-    return _apply("leaky_relu", _leaky_relu, input, inplace, slope=float(negative_slope))
+    slope = _float("leaky_relu", "negative_slope", negative_slope)
+    return _apply("leaky_relu", _leaky_relu, input, inplace, slope=slope)
 
 
 def threshold(input: Handle, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where x > threshold, else ``value``."""
-    return _apply(
-        "threshold", _threshold, input, inplace, limit=float(threshold), value=float(value)
-    )
+    limit = _float("threshold", "threshold", threshold)
+    value = _float("threshold", "value", value)
+    return _apply("threshold", _threshold, input, inplace, limit=limit, value=value)
 
 
 def step(input: Handle, at_zero: float = 1.0, straight_through: bool = False) -> Tensor:
@@ -61,18 +63,20 @@ def step(input: Handle, at_zero: float = 1.0, straight_through: bool = False) ->
     The derivative is exactly 0. With ``straight_through`` the gradient passes as if the step were
     the identity (Bengio et al., "Estimating or propagating gradients", 2013).
     """
-    return _apply(
-        "step", _step, input, False, at_zero=float(at_zero), passes=bool(straight_through)
-    )
+    at_zero = _float("step", "at_zero", at_zero)
+    return _apply("step", _step, input, False, at_zero=at_zero, passes=bool(straight_through))
 
 
 def hardtanh(
     input: Handle, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Tensor:
     """x cut to [min_val, max_val]; no gradient at the ends and beyond."""
-    if min_val > max_val:
-        raise errors.argument("hardtanh", f"min_val {min_val} is larger than max_val {max_val}")
-    return _apply("hardtanh", _hardtanh, input, inplace, low=float(min_val), high=float(max_val))
+    low, high = _float("hardtanh", "min_val", min_val), _float("hardtanh", "max_val", max_val)
+    if low > high:
+        raise errors.argument(
+            "hardtanh", f"min_val {low} is larger than max_val {high}", hint="exchange them"
+        )
+    return _apply("hardtanh", _hardtanh, input, inplace, low=low, high=high)
 
 
 def relu6(input: Handle, inplace: bool = False) -> Tensor:
@@ -94,14 +98,16 @@ def hardswish(input: Handle, inplace: bool = False) -> Tensor:
 
 def elu(input: Handle, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x above 0, alpha * (exp(x) - 1) elsewhere."""
-    return _apply("elu", _elu, input, inplace, alpha=float(alpha), scale=1.0, rate=1.0)
+    alpha = _float("elu", "alpha", alpha)
+    return _apply("elu", _elu, input, inplace, alpha=alpha, scale=1.0, rate=1.0)
 
 
 def celu(input: Handle, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x above 0, alpha * (exp(x / alpha) - 1) elsewhere."""
+    alpha = _float("celu", "alpha", alpha)
     if alpha == 0:
-        raise errors.argument("celu", "alpha cannot be 0")
-    return _apply("celu", _elu, input, inplace, alpha=float(alpha), scale=1.0, rate=1 / alpha)
+        raise errors.argument("celu", "alpha cannot be 0", hint="alpha=1 is elu")
+    return _apply("celu", _elu, input, inplace, alpha=alpha, scale=1.0, rate=1 / alpha)
 
 
 def selu(input: Handle, inplace: bool = False) -> Tensor:
@@ -114,8 +120,7 @@ def selu(input: Handle, inplace: bool = False) -> Tensor:
 
 def gelu(input: Handle, approximate: str = "none") -> Tensor:
     """x * P(N < x) for a standard normal N; ``"tanh"``: the approximation of Hendrycks, 2016."""
-    if approximate not in ("none", "tanh"):
-        raise errors.unknown_name("gelu approximate", approximate, ["none", "tanh"])
+    as_choice("gelu approximate", approximate, ["none", "tanh"])
     return _apply("gelu", _gelu if approximate == "none" else _gelu_tanh, input)
 
 
@@ -132,7 +137,8 @@ def mish(input: Handle, inplace: bool = False) -> Tensor:
 
 def softplus(input: Handle, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta, and x itself where beta x > threshold."""
-    return _apply("softplus", _softplus, input, beta=float(beta), limit=float(threshold))
+    beta, limit = _float("softplus", "beta", beta), _float("softplus", "threshold", threshold)
+    return _apply("softplus", _softplus, input, beta=beta, limit=limit)
 
 
 def softsign(input: Handle) -> Tensor:
@@ -154,13 +160,14 @@ def tanhshrink(input: Handle) -> Tensor:
 def softshrink(input: Handle, lambd: float = 0.5) -> Tensor:
     """x moved by ``lambd`` towards 0, and 0 between -lambd and lambd."""
     node = floating(node_of(input, "softshrink"))
-    return wrap(node - _hardtanh(node, low=-float(lambd), high=float(lambd)))
+    limit = _float("softshrink", "lambd", lambd)
+    return wrap(node - _hardtanh(node, low=-limit, high=limit))
 
 
 def hardshrink(input: Handle, lambd: float = 0.5) -> Tensor:
     """x, and 0 between -lambd and lambd."""
     node = floating(node_of(input, "hardshrink"))
-    return wrap(select(above(size_of(node), lambd), node, 0))
+    return wrap(select(above(size_of(node), _float("hardshrink", "lambd", lambd)), node, 0))
 
 
 def prelu(input: Handle, weight: Handle) -> Tensor:
@@ -170,7 +177,13 @@ def prelu(input: Handle, weight: Handle) -> Tensor:
         raise errors.mixed_dtypes("prelu", node, slope)
     channels = node.shape[1] if node.ndim > 1 else 1
     if slope.ndim > 1 or slope.shape not in ((), (1,), (channels,)):
-        raise errors.shape("prelu", f"weight needs 1 or {channels} elements", node, slope)
+        raise errors.shape(
+            "prelu",
+            f"weight needs 1 or {channels} elements",
+            node,
+            slope,
+            hint="one slope for all channels, or one for each",
+        )
     shape = (1,) * node.ndim
     if slope.shape == (channels,) and node.ndim > 1:
         shape = (1, channels, *(1,) * (node.ndim - 2))
@@ -198,8 +211,14 @@ def maxout(input: Handle, pieces: int, dim: int = 1) -> Tensor:
     shorter; a tie shares the gradient. Source: Goodfellow et al., "Maxout networks", 2013."""
     node = node_of(input, "maxout")
     axis = as_axis("maxout", dim, node.ndim)
+    pieces = as_size("maxout", pieces)
     if pieces < 1 or node.shape[axis] % pieces:
-        raise errors.shape("maxout", f"axis {axis} does not split into {pieces} pieces", node)
+        raise errors.shape(
+            "maxout",
+            f"axis {axis} does not split into {pieces} pieces",
+            node,
+            hint="the size of the axis must be a multiple of the pieces",
+        )
     split = (*node.shape[:axis], node.shape[axis] // pieces, pieces, *node.shape[axis + 1 :])
     return wrap(ops.reduce_max(ops.reshape(node, shape=split), axes=(axis + 1,)))
 
@@ -211,14 +230,25 @@ def _apply(
 
 
 def _finish(op: str, node: Node, input: Handle, inplace: bool) -> Tensor:
+    if inplace and not isinstance(input, Handle):
+        raise errors.not_a_tensor(op, input)
     return input.assign(node, op) if inplace else wrap(node)
+
+
+def _float(op: str, name: str, value: Any) -> float:
+    return float(as_number(op, name, value))
 
 
 def _halves(op: str, input: Handle, dim: int) -> tuple[Node, Node]:
     node = floating(node_of(input, op))
     axis = as_axis(op, dim, node.ndim) if node.ndim else 0
     if not node.ndim or node.shape[axis] % 2:
-        raise errors.shape(op, f"needs an even size along axis {dim}", node)
+        raise errors.shape(
+            op,
+            f"needs an even size along axis {errors.clip(dim)}",
+            node,
+            hint="one half of the axis gates the other: double the outputs of the layer before",
+        )
     half = node.shape[axis] // 2
     return narrow(node, axis, 0, half), narrow(node, axis, half, half)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_choice
 from adjoint.base.shape import Shape, as_size
 from adjoint.ir.node import Node
 from adjoint.ops.contract import conv_size
@@ -143,7 +144,11 @@ def sizes(op: str, name: str, value: Any, count: int, least: int = 0) -> Shape:
     found = tuple(as_size(op, v) for v in given)
     if len(found) != count or any(v < least for v in found):
         one = "" if count == 1 else f", or {count} of them"
-        raise errors.argument(op, f"{name} is an integer from {least}{one}, got {value!r}")
+        raise errors.argument(
+            op,
+            f"{name} is an integer from {least}{one}, got {value!r}",
+            hint="one integer for all axes, or one for each",
+        )
     return found
 
 
@@ -154,7 +159,7 @@ def batched(op: str, node: Node, count: int) -> tuple[Node, bool]:
     if node.ndim == count + 1:
         return ops.reshape(node, shape=(1, *node.shape)), True
     axes = ("L", "H, W", "D, H, W")[count - 1]
-    hint = ""
+    hint = "x.reshape((-1, channels, ...)) merges more axes of batches"
     if node.ndim == count:
         hint = "add the axis of channels: x.unsqueeze(1) for a batch, x.unsqueeze(0) for one image"
     raise errors.shape(op, f"the input is (N, C, {axes}) or (C, {axes})", node, hint=hint)
@@ -205,7 +210,11 @@ def _transposed(
     if groups < 1 or x.shape[1] != w.shape[0] or w.shape[0] % groups:
         raise _channels(op, x, w, w.shape[0], w.shape[1] * groups, groups)
     if any(e >= max(s, d) for e, s, d in zip(extra, steps, spacing, strict=True)):
-        raise errors.argument(op, "output_padding must be smaller than stride or dilation")
+        raise errors.argument(
+            op,
+            "output_padding must be smaller than stride or dilation",
+            hint="it only chooses among the sizes that the stride leaves",
+        )
     i, o = w.shape[0] // groups, w.shape[1]
     kernel = ops.reshape(w, shape=(groups, i, o, *w.shape[2:]))
     kernel = ops.permute(kernel, axes=(0, 2, 1, *range(3, 3 + count)))
@@ -216,7 +225,13 @@ def _transposed(
         pads.append((d * (k - 1) - p, d * (k - 1) - p + e))
     for n, k, s, d, pad in zip(x.shape[2:], w.shape[2:], steps, spacing, pads, strict=True):
         if conv_size(n, k, 1, pad, d, s) < 1:
-            raise errors.shape(op, "the padding leaves nothing of the output", x, w)
+            raise errors.shape(
+                op,
+                "the padding leaves nothing of the output",
+                x,
+                w,
+                hint="use a smaller padding or a larger kernel",
+            )
     out = ops.conv(
         x, kernel, stride=(1,) * count, padding=tuple(pads), dilation=spacing, inner=steps,
         groups=groups,
@@ -231,7 +246,12 @@ def _operands(op: str, count: int, input: Handle, weight: Handle) -> tuple[Node,
     if x.dtype is not w.dtype:
         raise errors.mixed_dtypes(op, x, w)
     if w.ndim != count + 2:
-        raise errors.shape(op, f"the weight needs {count + 2} dimensions", w)
+        raise errors.shape(
+            op,
+            f"the weight needs {count + 2} dimensions",
+            w,
+            hint="(output channels, input channels / groups, *kernel)",
+        )
     return x, w
 
 
@@ -255,8 +275,10 @@ def _channels(
 ) -> errors.AdjointError:
     if groups < 1 or x.shape[1] % groups or outs % groups:
         what = f"{x.shape[1]} input and {outs} output channels do not split into {groups} groups"
-        return errors.shape(op, what, x, w)
-    hint = ""
+        return errors.shape(
+            op, what, x, w, hint="the weight is (output channels, input channels / groups, *kernel)"
+        )
+    hint = f"the layer has to take what comes: in_channels={x.shape[1]}"
     if x.shape[-1] == wanted:
         hint = "channels come before the image: x.movedim(-1, 1)"
     what = f"the input has {x.shape[1]} channels, the weight takes {wanted}"
@@ -266,24 +288,41 @@ def _channels(
 def _signals(op: str, input: Handle, kernel: Handle) -> tuple[Node, Node]:
     x, k = pair(op, input, kernel)
     if x.ndim != k.ndim or not 1 <= x.ndim <= 3:
-        raise errors.shape(op, "input and kernel need the same rank, 1 to 3", x, k)
+        raise errors.shape(
+            op,
+            "input and kernel need the same rank, 1 to 3",
+            x,
+            k,
+            hint="conv1d, conv2d and conv3d take batches and channels",
+        )
     if 0 in x.shape or 0 in k.shape:
-        raise errors.shape(op, "an empty signal cannot be convolved", x, k)
+        raise errors.shape(
+            op,
+            "an empty signal cannot be convolved",
+            x,
+            k,
+            hint="every axis needs at least one element",
+        )
     return (floating(x), floating(k)) if x.dtype.kind == "b" else (x, k)
 
 
 def _slide(op: str, x: Node, k: Node, mode: str, centre: Shape) -> Tensor:
     """``centre``: where in ``"full"`` the result of ``"same"`` begins."""
+    as_choice(f"{op} mode", mode, ["full", "same", "valid"])
     if mode == "full":
         pads = tuple((n - 1, n - 1) for n in k.shape)
     elif mode == "valid":
         pads = ((0, 0),) * k.ndim
         if any(a < b for a, b in zip(x.shape, k.shape, strict=True)):
-            raise errors.shape(op, 'mode="valid" needs a kernel inside the input', x, k)
-    elif mode == "same":
-        pads = tuple((n - 1 - c, c) for n, c in zip(k.shape, centre, strict=True))
+            raise errors.shape(
+                op,
+                'mode="valid" needs a kernel inside the input',
+                x,
+                k,
+                hint='use mode="full" or "same", or exchange the two',
+            )
     else:
-        raise errors.unknown_name(f"{op} mode", mode, ["full", "same", "valid"])
+        pads = tuple((n - 1 - c, c) for n, c in zip(k.shape, centre, strict=True))
     ones = (1,) * x.ndim
     out = ops.conv(
         ops.reshape(x, shape=(1, 1, *x.shape)), ops.reshape(k, shape=(1, 1, *k.shape)),

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_number
 from adjoint.base.dtype import float32
 from adjoint.base.shape import Shape
 from adjoint.ir.node import Node
 from adjoint.ops.rows import full
-from adjoint.tensors import sampling
+from adjoint.tensors import random, sampling
 from adjoint.tensors.arithmetic import floating
-from adjoint.tensors.generator import Generator, default_generator
+from adjoint.tensors.generator import Generator
 from adjoint.tensors.handle import Handle, node_of, wrap
 from adjoint.tensors.pointwise import number, select
 
@@ -28,7 +29,8 @@ def dropout(
 
     Source: Srivastava et al., "Dropout", 2014 (here scaled while training, as PyTorch).
     """
-    return _drop("dropout", input, p, training, inplace, generator, input.shape)
+    shape = node_of(input, "dropout").shape
+    return _drop("dropout", input, p, training, inplace, generator, shape)
 
 
 def dropout1d(
@@ -77,8 +79,13 @@ def _channels(
     op: str, count: int, input: Handle, p: float, training: bool, inplace: bool,
     generator: Generator | None,
 ) -> Tensor:  # fmt: skip
-    if input.ndim not in (count + 1, count + 2):
-        raise errors.shape(op, f"needs {count + 1} or {count + 2} dimensions", input)
+    if node_of(input, op).ndim not in (count + 1, count + 2):
+        raise errors.shape(
+            op,
+            f"needs {count + 1} or {count + 2} axes",
+            input,
+            hint="whole channels are dropped: (N, C, *sizes), or (C, *sizes) for one example",
+        )
     shape = (*input.shape[: input.ndim - count], *(1,) * count)
     return _drop(op, input, p, training, inplace, generator, shape)
 
@@ -100,14 +107,20 @@ def _drop(
 
 
 def _check(op: str, p: float) -> None:
-    if isinstance(p, bool) or not 0 <= p <= 1:
-        raise errors.argument(op, f"p is a probability in [0, 1], got {p!r}")
+    if isinstance(p, bool) or not 0 <= as_number(op, "p", p) <= 1:
+        raise errors.argument(
+            op,
+            f"p is a probability in [0, 1], got {errors.clip(p)}",
+            hint="the share that is dropped: 0.5 for half of them",
+        )
 
 
 def _kept(chance: float, shape: Shape, generator: Generator | None) -> Node:
-    key = (generator or default_generator).next_key()
+    key = random.key_from("dropout", generator)
     return sampling.bernoulli(key, full(chance, shape, float32))
 
 
 def _result(op: str, node: Node, input: Handle, inplace: bool) -> Tensor:
+    if inplace and not isinstance(input, Handle):
+        raise errors.not_a_tensor(op, input)
     return input.assign(node, op) if inplace else wrap(node)

@@ -10,6 +10,7 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_integer, as_number
 from adjoint.base.dtype import int64
 from adjoint.base.shape import Shape, numel
 from adjoint.ir.node import Array, Node, Params, Type
@@ -39,9 +40,12 @@ def cross_entropy(
     class outside 0 .. C - 1 and ShapeError for sizes that do not fit.
     """
     check_reduction("cross_entropy", reduction)
+    label_smoothing = as_number("cross_entropy", "label_smoothing", label_smoothing)
     if not 0 <= label_smoothing <= 1:
         raise errors.argument(
-            "cross_entropy", f"label_smoothing is a share in [0, 1], got {label_smoothing}"
+            "cross_entropy",
+            f"label_smoothing is a share in [0, 1], got {label_smoothing}",
+            hint="0.1, say",
         )
     scores = _scores("cross_entropy", input)
     goal = node_of(target, "cross_entropy")
@@ -94,7 +98,7 @@ def kl_div(
     else:
         zero = equals(y, 0)
         loss = y * ops.log(select(zero, 1, y)) - select(zero, 0, y * x)
-    if reduction != "batchmean":
+    if not isinstance(reduction, str) or reduction != "batchmean":
         return reduced("kl_div", loss, reduction)
     total = ops.reduce_sum(loss, axes=tuple(range(loss.ndim)))
     return wrap(total / float(loss.shape[0] if loss.ndim else 1))
@@ -110,9 +114,19 @@ def gaussian_nll_loss(
     if v.shape != x.shape and v.shape in ((), x.shape[:-1]):
         v = ops.reshape(v, shape=(*v.shape, 1)) if v.ndim else v
     if v.shape != x.shape and v.shape not in ((), (*x.shape[:-1], 1)):
-        raise errors.shape("gaussian_nll_loss", "the variance does not fit the input", v, x)
+        raise errors.shape(
+            "gaussian_nll_loss",
+            "the variance does not fit the input",
+            v,
+            x,
+            hint="the shape of the input, or 1 as its last size",
+        )
     if not v.is_abstract and (v.array() < 0).any():
-        raise errors.argument("gaussian_nll_loss", "a variance cannot be negative")
+        raise errors.argument(
+            "gaussian_nll_loss",
+            "a variance cannot be negative",
+            hint="predict its logarithm and take exp of it",
+        )
     v = v if v.shape == x.shape else ops.broadcast(v, shape=x.shape)
     v = ops.where(above(v, eps), v, ops.copy(number(eps, v), stop=True))
     error = x - y
@@ -130,7 +144,12 @@ def _scores(op: str, input: Handle) -> Node:
     if scores.dtype.kind != "f":
         raise errors.wrong_dtype(op, scores.dtype, "scores of a float dtype", hint="x.float()")
     if not scores.shape:
-        raise errors.shape(op, "scores need an axis of classes: (N, C, ...) or (C,)", scores)
+        raise errors.shape(
+            op,
+            "scores need an axis of classes: (N, C, ...) or (C,)",
+            scores,
+            hint="a layer with one output per class gives such scores",
+        )
     return scores
 
 
@@ -150,6 +169,7 @@ def _classes(op: str, scores: Node, goal: Node, ignored: int) -> tuple[Node, Nod
         elif numel(goal.shape) == numel(wanted):
             hint += ": target.reshape" + errors.dims(wanted)
         raise errors.shape(op, "the target does not fit the scores", scores, goal, hint=hint)
+    ignored = as_integer(op, "ignore_index", ignored)
     goal = to_dtype(goal, int64)
     _check_range(op, goal, scores.shape[axis], ignored)
     rows = scores
@@ -173,7 +193,7 @@ def _check_range(op: str, goal: Node, count: int, ignored: int) -> None:
             hint += "; these start at 1: use target - 1"
         else:
             hint += "; should the last layer have more outputs?"
-        raise errors.index(f"{op}: class {first} for {count} scores per example", hint=hint)
+        raise errors.index(f"class {first} for {count} scores per example", hint=hint, op=op)
 
 
 def _weights(op: str, weight: Handle | None, rows: Node) -> Node:
@@ -184,7 +204,7 @@ def _weights(op: str, weight: Handle | None, rows: Node) -> Node:
         raise errors.mixed_dtypes(op, node, rows)
     if node.shape != rows.shape[1:]:
         raise errors.shape(op, f"the weight needs one element for each of {rows.shape[1]} classes",
-                           node)  # fmt: skip
+                           node, hint="one factor per class")  # fmt: skip
     return node
 
 

@@ -46,7 +46,12 @@ def with_bias(op: str, out: Node, bias: Handle, shape: tuple[int, ...]) -> Node:
     if b.dtype is not out.dtype:
         raise errors.mixed_dtypes(op, out, b)
     if numel(b.shape) != numel(shape) or b.ndim > 1:
-        raise errors.shape(op, f"the bias needs {numel(shape)} elements, one per output", b)
+        raise errors.shape(
+            op,
+            f"the bias needs {numel(shape)} elements, one per output",
+            b,
+            hint="bias=None leaves it out",
+        )
     return combine(ops.add, out, b if b.shape == shape else ops.reshape(b, shape=shape))
 
 
@@ -72,10 +77,21 @@ def pairwise_distance(
 
 def _sizes(x: Node, w: Node) -> errors.AdjointError:
     if w.ndim not in (1, 2):
-        return errors.shape("linear", "the weight is a matrix (out, in) or a vector (in,)", w)
+        return errors.shape(
+            "linear",
+            "the weight is a matrix (out, in) or a vector (in,)",
+            w,
+            hint="nn.Linear makes one",
+        )
     if not x.shape:
-        return errors.shape("linear", "the input needs at least 1 dimension", x)
-    features, hint = w.shape[-1], ""
+        return errors.shape(
+            "linear",
+            "the input needs at least 1 dimension",
+            x,
+            hint="the last axis holds the features: x[None]",
+        )
+    features = w.shape[-1]
+    hint = f"the layer has to take what comes: in_features={x.shape[-1]}"
     if features == numel(x.shape[1:]):
         hint = "flatten all axes but the batch first: x.flatten(1)"
     elif x.ndim == 2 and features == x.shape[0]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_choice, as_number
 from adjoint.base.shape import broadcast_shapes, numel
 from adjoint.ir.node import Array, Node
 from adjoint.ops.rows import each
@@ -52,8 +53,11 @@ def smooth_l1_loss(
     input: Handle, target: Handle, reduction: str = "mean", beta: float = 1.0
 ) -> Tensor:
     """d^2 / (2 beta) where d = |x - y| < beta, else d - beta / 2; ``beta=0`` is the L1 loss."""
+    beta = as_number("smooth_l1_loss", "beta", beta)
     if beta < 0:
-        raise errors.argument("smooth_l1_loss", f"beta cannot be negative, got {beta}")
+        raise errors.argument(
+            "smooth_l1_loss", f"beta cannot be negative, got {beta}", hint="beta=0 is the l1 loss"
+        )
     if beta == 0:
         return l1_loss(input, target, reduction)
     x, y = matched("smooth_l1_loss", input, target)
@@ -66,8 +70,13 @@ def huber_loss(
     input: Handle, target: Handle, reduction: str = "mean", delta: float = 1.0
 ) -> Tensor:
     """d^2 / 2 where d = |x - y| <= delta, else delta (d - delta / 2)."""
+    delta = as_number("huber_loss", "delta", delta)
     if delta <= 0:
-        raise errors.argument("huber_loss", f"delta must be positive, got {delta}")
+        raise errors.argument(
+            "huber_loss",
+            f"delta must be positive, got {delta}",
+            hint="delta is where squares turn into absolute values",
+        )
     x, y = matched("huber_loss", input, target)
     size = absolute(x - y)
     near = ops.minimum(size, number(delta, size))
@@ -153,8 +162,7 @@ def reduced(op: str, loss: Node, reduction: str) -> Tensor:
 
 
 def check_reduction(op: str, reduction: str) -> None:
-    if reduction not in REDUCTIONS:
-        raise errors.unknown_name(f"{op} reduction", str(reduction), REDUCTIONS)
+    as_choice(f"{op} reduction", reduction, REDUCTIONS)
 
 
 def _weighted(op: str, loss: Node, weight: Handle | None, reduction: str) -> Tensor:
@@ -166,7 +174,13 @@ def _spread(op: str, weight: Handle, like: Node) -> Node:
     if w.dtype is not like.dtype:
         raise errors.mixed_dtypes(op, w, like)
     if broadcast_shapes(op, w.shape, like.shape) != like.shape:
-        raise errors.shape(op, "the weight does not fit the input", w, like)
+        raise errors.shape(
+            op,
+            "the weight does not fit the input",
+            w,
+            like,
+            hint="sizes must be equal or 1, compared from the last axis",
+        )
     return w if w.shape == like.shape else ops.broadcast(w, shape=like.shape)
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_choice, as_number
 from adjoint.base.dtype import int64
-from adjoint.base.shape import Shape, as_size
+from adjoint.base.shape import Shape, as_shape, check_allocation
 from adjoint.ir.node import Node, constant
 from adjoint.ops.movement import narrow
 from adjoint.ops.rows import full
@@ -35,19 +36,25 @@ def pad(
     the edge, ``"replicate"`` repeats the edge, ``"circular"`` continues at the other end.
     """
     node = node_of(input, "pad")
-    amounts = [as_size("pad", p) for p in pad]
+    amounts = list(as_shape("pad", pad))
     if len(amounts) % 2 or len(amounts) > 2 * node.ndim:
         raise errors.argument(
-            "pad", f"needs two amounts per axis for at most {node.ndim} axes, got {list(pad)}"
+            "pad",
+            f"needs two amounts per axis for at most {node.ndim} axes, got {amounts}",
+            hint="pad(x, (left, right, top, bottom)): the last axis comes first",
         )
-    if mode not in MODES:
-        raise errors.unknown_name("pad mode", mode, MODES)
+    as_choice("pad mode", mode, MODES)
+    value = None if value is None else as_number("pad", "value", value)
     ends = [(amounts[i], amounts[i + 1]) for i in range(0, len(amounts), 2)]
     axes = [node.ndim - 1 - i for i in range(len(ends))]
+    wide = [max(node.shape[a] + sum(e), 0) for a, e in zip(axes, ends, strict=True)]
+    check_allocation("pad", (*node.shape[: node.ndim - len(axes)], *wide), node.dtype.itemsize)
     if mode == "constant":
         return wrap(_constant(node, axes, ends, value or 0))
     if value not in (None, 0):
-        raise errors.argument("pad", f"a value belongs to mode='constant', not to {mode!r}")
+        raise errors.argument(
+            "pad", f"a value belongs to mode='constant', not to {mode!r}", hint="leave value out"
+        )
     for axis, (low, high) in zip(axes, ends, strict=True):
         if low or high:
             places = _places(mode, node, axis, low, high)
@@ -77,7 +84,9 @@ def fold(
     """The transpose of ``unfold``: columns put back where they came from, overlaps added up."""
     x = node_of(input, "fold")
     if x.ndim not in (2, 3):
-        raise errors.shape("fold", "the input is (N, C K1 K2, windows)", x)
+        raise errors.shape(
+            "fold", "the input is (N, C K1 K2, windows)", x, hint="unfold gives such an input"
+        )
     single = x.ndim == 2
     x = ops.reshape(x, shape=(1, *x.shape)) if single else x
     kernel = sizes("fold", "kernel_size", kernel_size, 2, 1)
@@ -88,7 +97,10 @@ def fold(
     n, rows, windows = x.shape
     if rows % prod(kernel) or windows != places.shape[1]:
         raise errors.shape(
-            "fold", f"needs a multiple of {prod(kernel)} rows and {places.shape[1]} windows", x
+            "fold",
+            f"needs a multiple of {prod(kernel)} rows and {places.shape[1]} windows",
+            x,
+            hint="output_size, kernel_size and stride must be those of unfold",
         )
     c = rows // prod(kernel)
     index = np.ascontiguousarray(np.broadcast_to(places.reshape(-1), (n, c, places.size)))
@@ -108,7 +120,12 @@ def _constant(node: Node, axes: list[int], ends: list[tuple[int, int]], value: f
         cut = max(-before, 0), max(-after, 0)
         left = node.shape[axis] - sum(cut)
         if left < 0:
-            raise errors.shape("pad", f"{ends} cuts more than axis {axis} has", node)
+            raise errors.shape(
+                "pad",
+                f"{ends} cuts more than axis {axis} has",
+                node,
+                hint="negative amounts remove elements",
+            )
         if any(cut):
             node = narrow(node, axis, cut[0], left)
         low[axis], high[axis] = max(before, 0), max(after, 0)
@@ -128,7 +145,10 @@ def _places(mode: str, node: Node, axis: int, low: int, high: int) -> Any:
     limit = {"reflect": n - 1, "circular": n}.get(mode)
     if min(low, high) < 0 or n == 0 or (limit is not None and max(low, high) > limit):
         raise errors.shape(
-            "pad", f"mode {mode!r} cannot add ({low}, {high}) to axis {axis} of size {n}", node
+            "pad",
+            f"mode {mode!r} cannot add ({low}, {high}) to axis {axis} of size {n}",
+            node,
+            hint="reflect needs a pad below the size, circular at most the size",
         )
     places = np.arange(-low, n + high, dtype=np.int64)
     if mode == "replicate":
@@ -142,13 +162,19 @@ def _columns(op: str, shape: Shape, kernel: Shape, dilation: Any, stride: Any) -
     """The flat places of every window, (taps, windows)."""
     spacing = sizes(op, "dilation", dilation, 2, 1)
     steps = sizes(op, "stride", stride, 2, 1)
+    check_allocation(op, kernel, 8)
     taps = [np.arange(k) * d for k, d in zip(kernel, spacing, strict=True)]
     counts = [
         (n - d * (k - 1) - 1) // s + 1
         for n, k, d, s in zip(shape, kernel, spacing, steps, strict=True)
     ]
     if min(counts) < 1:
-        raise errors.argument(op, f"a kernel of {kernel} does not fit into {shape}")
+        raise errors.argument(
+            op,
+            f"a kernel of {kernel} does not fit into {shape}",
+            hint="use padding, or a smaller kernel or dilation",
+        )
+    check_allocation(op, (*kernel, *counts), 8)
     starts = [np.arange(c) * s for c, s in zip(counts, steps, strict=True)]
     rows = taps[0][:, None, None, None] + starts[0][None, None, :, None]
     columns = taps[1][None, :, None, None] + starts[1][None, None, None, :]

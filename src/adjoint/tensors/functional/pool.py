@@ -10,7 +10,7 @@ import numpy as np
 from adjoint import ops
 from adjoint.base import errors
 from adjoint.base.dtype import int64
-from adjoint.base.shape import Shape, as_size, numel
+from adjoint.base.shape import Shape, as_size, check_allocation, numel
 from adjoint.ir.node import Node, constant
 from adjoint.ops.rows import full
 from adjoint.tensors.arithmetic import to_dtype
@@ -163,7 +163,11 @@ def _frame(
     for n, k, s, p, d in zip(x.shape[2:], kernel, steps, edge, spacing, strict=True):
         reach = (k - 1) * d + 1
         if p > reach // 2:
-            raise errors.argument(op, f"padding {p} is more than half of the kernel of {reach}")
+            raise errors.argument(
+                op,
+                f"padding {p} is more than half of the kernel of {reach}",
+                hint="a window may not lie in the padding alone",
+            )
         room = n + 2 * p - reach
         places = (-(-room // s) if ceil_mode else room // s) + 1
         if ceil_mode and (places - 1) * s >= n + p:  # the last window would start in the padding
@@ -200,7 +204,11 @@ def _average(
         raise errors.wrong_dtype(op, x.dtype, "a float dtype", hint="x.float()")
     frame, pads = _frame(op, x, count, kernel_size, stride, padding, 1, ceil_mode)
     if divisor == 0:
-        raise errors.argument(op, "divisor_override cannot be 0")
+        raise errors.argument(
+            op,
+            "divisor_override cannot be 0",
+            hint="leave it out to divide by the size of the window",
+        )
     total = window_sum(x, frame=frame)
     if divisor is not None:
         return unbatched(total / float(divisor), single)
@@ -231,12 +239,22 @@ def _windows(n: int, m: int) -> list[tuple[int, int]]:
 def _wanted(op: str, x: Node, output_size: Any, count: int) -> Shape:
     given = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * count
     if len(given) != count:
-        raise errors.argument(op, f"output_size needs {count} sizes, got {output_size!r}")
+        raise errors.argument(
+            op,
+            f"output_size needs {count} sizes, got {errors.clip(output_size)}",
+            hint="one size for each axis of the image",
+        )
     found = tuple(
         n if m is None else as_size(op, m) for n, m in zip(x.shape[2:], given, strict=True)
     )
     if min(found) < 1 or 0 in x.shape[2:]:
-        raise errors.shape(op, f"cannot pool to {errors.dims(found)}", x)
+        raise errors.shape(
+            op,
+            f"cannot pool to {errors.dims(found)}",
+            x,
+            hint="sizes must be 1 or more, of images with pixels",
+        )
+    check_allocation(op, (*x.shape[:2], *found), 8 * max(x.shape[2:]))
     return found
 
 
@@ -304,9 +322,20 @@ def _unpool(
     x, single = batched(op, node_of(input, op), count)
     index, _ = batched(op, node_of(indices, op), count)
     if index.dtype.kind not in "iu":
-        raise errors.wrong_dtype(op, index.dtype, "indices of an integer dtype")
+        raise errors.wrong_dtype(
+            op,
+            index.dtype,
+            "indices of an integer dtype",
+            hint="return_indices=True of the pooling gives them",
+        )
     if index.shape != x.shape:
-        raise errors.shape(op, "input and indices have different shapes", x, index)
+        raise errors.shape(
+            op,
+            "input and indices have different shapes",
+            x,
+            index,
+            hint="return_indices=True of the pooling gives them",
+        )
     kernel = sizes(op, "kernel_size", kernel_size, count, 1)
     steps = kernel if stride is None else sizes(op, "stride", stride, count, 1)
     edge = sizes(op, "padding", padding, count)
@@ -317,13 +346,21 @@ def _unpool(
         given = tuple(as_size(op, n) for n in output_size)
         shape = given[-count:] if len(given) in (count, count + 1, count + 2) else given
         if len(shape) != count:
-            raise errors.argument(op, f"output_size needs {count} sizes, got {output_size!r}")
+            raise errors.argument(
+                op,
+                f"output_size needs {count} sizes, got {errors.clip(output_size)}",
+                hint="give the size of the image before pooling",
+            )
     area = prod(shape)
     index = to_dtype(index, int64)
     if not index.is_abstract:
         values = index.array()
         if values.size and not 0 <= values.min() <= values.max() < area:
-            raise errors.index(f"{op}: a place is outside an image of {errors.dims(shape)}")
+            raise errors.index(
+                f"a place is outside an image of {errors.dims(shape)}",
+                hint="give the size of the image before pooling as output_size",
+                op=op,
+            )
     rows = x.shape[0] * x.shape[1]
     start = (np.arange(rows, dtype=np.int64) * area).reshape(*x.shape[:2], *(1,) * count)
     flat = index + ops.broadcast(constant(start), shape=index.shape)

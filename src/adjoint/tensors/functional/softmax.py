@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adjoint import ops
+from adjoint.base import errors
 from adjoint.base.dtype import as_dtype
 from adjoint.base.shape import Shape, as_axes, as_axis, drop
 from adjoint.ir.node import Array, Node, Op, Params, Type
@@ -70,6 +71,8 @@ def _along(
 ) -> Tensor:
     node = node_of(input, op)
     node = to_dtype(node, as_dtype(dtype)) if dtype is not None else floating(node)
+    if node.dtype.kind != "f":
+        raise errors.wrong_dtype(op, node.dtype, "a float dtype", hint="leave dtype= out")
     if node.ndim == 0:
         one = rows(ops.reshape(node, shape=(1,)), axis=0)
         return wrap(ops.reshape(one, shape=()))

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adjoint.base import errors
+from adjoint.base.shape import as_shape, check_allocation
 from adjoint.ir.node import constant
 from adjoint.tensors.functional.conv import conv1d, conv2d, conv3d
-from adjoint.tensors.handle import Handle, wrap
+from adjoint.tensors.handle import Handle, node_of, wrap
 from adjoint.tensors.movement import reshape
 
 if TYPE_CHECKING:
@@ -29,17 +30,19 @@ def conv_matrix(
     (channels, *sizes): block-Toeplitz, blocks being pairs of channels. Its transpose is the
     transposed convolution. Differentiable with respect to ``kernel`` (out, in/groups, *k).
     """
-    sizes = tuple(shape)
+    sizes, node = as_shape("conv_matrix", shape), node_of(kernel, "conv_matrix")
     convs = {3: conv1d, 4: conv2d, 5: conv3d}
-    if kernel.ndim not in convs or len(sizes) != kernel.ndim - 1:
+    if node.ndim not in convs or len(sizes) != node.ndim - 1:
         raise errors.shape(
             "conv_matrix",
             f"needs a kernel (out, in, *k) and a shape (in, *sizes), got {sizes}",
-            kernel,
+            node,
+            hint="conv_matrix(weight, (channels, height, width)), say",
         )
     count = prod(sizes)
-    units = wrap(constant(np.eye(count, dtype=kernel.dtype.numpy).reshape(count, *sizes)))
-    columns = convs[kernel.ndim](
+    check_allocation("conv_matrix", (count, count), 8)
+    units = wrap(constant(np.eye(count, dtype=node.dtype.numpy).reshape(count, *sizes)))
+    columns = convs[node.ndim](
         units, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
     return reshape(columns, count, -1).T

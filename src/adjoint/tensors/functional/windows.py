@@ -18,6 +18,7 @@ from adjoint.base.dtype import DType, bool_, int64
 from adjoint.base.shape import Shape
 from adjoint.ir.node import Array, Node, Op, Params, Type, constant
 from adjoint.ops.contract import conv_size
+from adjoint.ops.pointwise import BITS
 from adjoint.ops.pointwise import select as choose
 from adjoint.ops.rows import Wanted, batch_all, full, zeros_like
 from adjoint.ops.structure import Region, call
@@ -137,13 +138,16 @@ def _window_sum(x: Array, frame: Frame) -> Array:
 
 
 def _hits(x: Array, out: Array, frame: Frame, places: Shape) -> Iterator[tuple[Any, Array]]:
-    """For every place in the kernel, where its element is the first to be the maximum."""
+    """For every place in the kernel, where its element is the first to be the maximum. The last
+    place takes all windows that are left: those whose maximum is NaN."""
     free = np.ones(out.shape, np.bool_)
-    for tap in frame.taps(places):
+    taps = list(frame.taps(places))
+    for tap in taps[:-1]:
         hit = x[(..., *tap)] == out
         hit &= free
         free ^= hit
         yield (..., *tap), hit
+    yield (..., *taps[-1]), free
 
 
 def _to_first(ct: Array, x: Array, out: Array, frame: Frame) -> Array:
@@ -152,8 +156,9 @@ def _to_first(ct: Array, x: Array, out: Array, frame: Frame) -> Array:
     found = np.zeros(x.shape, x.dtype)
     if out.size == 0:
         return found
-    places, zero = out.shape[out.ndim - count :], np.zeros((), x.dtype)
     cts, xs, outs, target = (_flat_rows(a, count) for a in (ct, x, out, found))
+    taps = [(..., *tap) for tap in frame.taps(out.shape[out.ndim - count :])]
+    bits = BITS[x.dtype.itemsize]
     overlap = any(
         s < (k - 1) * d + 1
         for k, s, d in zip(frame.kernel, frame.stride, frame.dilation, strict=True)
@@ -162,11 +167,17 @@ def _to_first(ct: Array, x: Array, out: Array, frame: Frame) -> Array:
     def work(rows: slice) -> None:
         wide = _padded(xs[rows], frame, lowest(x.dtype))
         sums = target[rows] if frame.is_plain else np.zeros(wide.shape, x.dtype)
-        for tap, hit in _hits(wide, outs[rows], frame, places):
+        as_bits, rest = sums.view(bits), np.array(cts[rows], order="C").view(bits)
+        for tap in taps:
+            part = rest
+            if tap is not taps[-1]:  # what is taken here is no longer there for the next
+                part = np.negative((wide[tap] == outs[rows]).view(np.int8)).astype(bits, copy=False)
+                part &= rest
+                rest ^= part
             if overlap:
-                sums[tap] += choose(hit, cts[rows], zero)
+                sums[tap] += part.view(x.dtype)
             else:
-                sums[tap] = choose(hit, cts[rows], zero)
+                as_bits[tap] = part
         if not frame.is_plain:
             inner = _cropped(target[rows], frame)
             inner[...] = _inner(sums, x.shape[x.ndim - count :], frame)
@@ -270,10 +281,12 @@ def _folded(x: Node, frame: Frame, value: float, combine: Op) -> Sequence[Node]:
 def _hit_nodes(x: Node, out: Node, frame: Frame) -> Iterator[Node]:
     wide = _padded_node(x, frame, _lowest(x.dtype))
     free = full(True, out.shape, bool_)
-    for tap in _tap_nodes(wide, frame, out.shape[x.ndim - len(frame.kernel) :]):
+    taps = list(_tap_nodes(wide, frame, out.shape[x.ndim - len(frame.kernel) :]))
+    for tap in taps[:-1]:
         hit = ops.bit_and(ops.eq(tap, out), free)
         free = ops.bit_and(free, opposite(hit))
         yield hit
+    yield free
 
 
 def _untap(parts: Iterator[Node], frame: Frame, sizes: Shape, places: Shape) -> Node:
