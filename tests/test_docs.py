@@ -74,7 +74,7 @@ def test_links_and_named_files_exist(path: Path) -> None:
     text = BLOCK.sub("", path.read_text(encoding="utf-8"))
     links = [link for link in LINK.findall(text) if "://" not in link]
     dead = [link for link in links if not (path.parent / link).exists()]
-    places = (ROOT, ROOT / "src" / "adjoint")
+    places = (ROOT, ROOT / "src", ROOT / "src" / "adjoint")
     named = [name for name in SOURCE.findall(text) if "NNNN" not in name and "<" not in name]
     dead += [name for name in named if not any((place / name).exists() for place in places)]
     assert dead == []

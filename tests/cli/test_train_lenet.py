@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -203,14 +202,14 @@ def test_mnist_reaches_its_accuracy(seed: int, tmp_path: Path, mnist_dir: Path) 
 @pytest.mark.slow
 def test_ctrl_c_in_a_real_process(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "adjoint", "train", "lenet", "--out", str(tmp_path / "a")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("epoch"):
-            time.sleep(0.3)
-            process.send_signal(signal.SIGINT)
-            break
-    rest = process.stdout.read()
-    assert process.wait() == INTERRUPTED
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch"):
+                time.sleep(0.3)
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stdout.read()
+    assert process.returncode == INTERRUPTED
     assert "stopped after" in rest
     assert {path.name for path in (tmp_path / "a").iterdir()} == FILES

@@ -108,9 +108,13 @@ def test_the_five_ways_and_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None
 
         monkeypatch.setattr(kernels, name, spy)
     for buffer, narrow, seed in ((1, 64, 1), (3000, 1, 2), (1 << 22, 1, 3)):
+        monkeypatch.setattr(kernels, "WASTE", 1.5 * seed)
         monkeypatch.setattr(kernels, "BUFFER", buffer)
         monkeypatch.setattr(kernels, "NARROW", narrow)
-        for c in configurations(60, seed):
+        wide = {"axes": 2, "groups": 1, "kernel": (5, 5), "stride": (1, 1), "dilation": (1, 1),
+                "padding": (4, 4), "image": (9, 9), "batch": 2, "ins": 8, "outs": 1, "bias": True,
+                "rng": np.random.default_rng(0)}  # fmt: skip
+        for c in (wide, *configurations(60, seed)):
             for transposed in (False, True):
                 for ours, theirs in zip(*run(c, np.float64, transposed), strict=True):
                     np.testing.assert_allclose(ours, theirs, atol=1e-9, err_msg=str(c))

@@ -15,11 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from adjoint import nn
 from adjoint.base.dtype import ALL
 from adjoint.base.errors import AdjointError, ArgumentError, DTypeError
 from adjoint.interop import files, load, load_metadata, save
 from adjoint.interop.safetensors import ALIASES
+from adjoint.models import LeNet
 from adjoint.tensors.creation import from_numpy, tensor
+from adjoint.tensors.generator import manual_seed
 from adjoint.tensors.movement import permute
 
 pytestmark = pytest.mark.feature("M14")
@@ -206,3 +209,66 @@ def test_a_saved_value_does_not_change_with_the_tensor(tmp_path: Path) -> None:
 def test_bfloat16_is_that_of_ml_dtypes(tmp_path: Path) -> None:
     save({"x": np.ones(2, ml_dtypes.bfloat16)}, tmp_path / "a.safetensors")
     assert load(tmp_path / "a.safetensors")["x"].numpy().dtype == ml_dtypes.bfloat16
+
+
+def test_a_model_and_its_torch_twin_exchange_weights(tmp_path: Path) -> None:
+    path = tmp_path / "lenet.safetensors"
+    manual_seed(0)
+    ours = LeNet()
+    save(ours.state_dict(), path)
+    theirs = twin()
+    theirs.load_state_dict(safetensors.torch.load_file(path))
+    images = np.random.default_rng(0).normal(size=(2, 1, 32, 32)).astype(np.float32)
+    wanted = theirs(torch.tensor(images)).detach().numpy()
+    np.testing.assert_allclose(ours(tensor(images)).detach().numpy(), wanted, atol=1e-5)
+
+    fresh = twin()
+    safetensors.torch.save_file(fresh.state_dict(), path)
+    ours.load_state_dict(load(path))
+    for name, value in fresh.state_dict().items():
+        assert bits(ours.state_dict()[name].detach().numpy()) == bits(value.numpy())
+
+
+def twin() -> torch.nn.Module:
+    """LeNet in torch, with the same names."""
+    layers = torch.nn
+    model = layers.Module()
+    model.features = layers.Sequential(
+        layers.Conv2d(1, 6, 5), layers.ReLU(), layers.MaxPool2d(2),
+        layers.Conv2d(6, 16, 5), layers.ReLU(), layers.MaxPool2d(2),
+    )  # fmt: skip
+    model.classifier = layers.Sequential(
+        layers.Flatten(), layers.Linear(400, 120), layers.ReLU(), layers.Linear(120, 84),
+        layers.ReLU(), layers.Linear(84, 10),
+    )  # fmt: skip
+    model.forward = lambda x: model.classifier(model.features(x))
+    return model
+
+
+def test_tied_layers_stay_tied_through_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "tied.safetensors"
+
+    def tied() -> nn.Module:
+        model = nn.Sequential(nn.Linear(40, 40, bias=False), nn.Linear(40, 40, bias=False))
+        model[1].weight = model[0].weight
+        return model
+
+    model, other = tied(), tied()
+    save(model.state_dict(), path)
+    assert path.stat().st_size < 1.5 * 40 * 40 * 4
+    state = load(path)
+    assert sorted(state) == ["0.weight", "1.weight"]
+    other.load_state_dict(state)
+    assert other[0].weight is other[1].weight
+    np.testing.assert_array_equal(
+        other[1].weight.detach().numpy(), model[0].weight.detach().numpy()
+    )
+
+
+def test_a_file_of_another_model_is_reported_name_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save(nn.Sequential(nn.Linear(2, 3)).state_dict(), path)
+    with pytest.raises(AdjointError) as caught:
+        nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 1)).load_state_dict(load(path))
+    message = str(caught.value)
+    assert [n for n in ("1.weight", "1.bias", "0.weight", "3", "4") if n not in message] == []

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Sequence
+from functools import cache
 from math import prod
 from typing import cast
 
 from adjoint.base import errors
 
 Shape = tuple[int, ...]
-MAX_BYTES = 2**46  # more than any machine has: a larger request is a mistake, not a plan
 
 
 def numel(shape: Sequence[int]) -> int:
@@ -50,12 +51,21 @@ def as_size(op: str, value: object) -> int:
     return size
 
 
+@cache
+def memory_bytes() -> int:
+    """The memory of this machine; where it does not tell, more than any has."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return 2**46
+
+
 def check_allocation(op: str, shape: Shape, itemsize: int) -> None:
-    """Refuse negative sizes and requests no machine can hold."""
+    """Refuse negative sizes and requests that this machine cannot hold."""
     if any(s < 0 for s in shape):
         raise errors.negative_size(op, shape)
     extent = prod([s or 1 for s in shape]) * itemsize
-    if prod(shape) * itemsize > MAX_BYTES or extent >= 2**62:  # NumPy counts empty axes as 1
+    if prod(shape) * itemsize > memory_bytes() or extent >= 2**62:  # NumPy counts empty axes as 1
         raise errors.too_large(op, shape, extent)
 
 

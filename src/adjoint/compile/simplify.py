@@ -66,7 +66,7 @@ def _constant_key(node: Node) -> Any:
     value: Array | None = node.value
     if value is None or value.size > BIGGEST_FOLD:
         return id(node)
-    return (value.dtype.str, value.shape, hashlib.sha256(np.ascontiguousarray(value)).digest())
+    return (value.dtype.str, value.shape, hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest())
 
 
 def _params_key(params: Params) -> Any:

@@ -63,7 +63,7 @@ def _find(data_dir: Path, name: str, download: bool) -> Path:
     raise errors.argument(
         "load_mnist",
         f"{data_dir} has neither {name} nor {name}.gz",
-        hint=f"pass download=True, or put the four files there: {ALL_FILES}",
+        hint=f"fetch them (download=True, --download), or put them there: {ALL_FILES}",
     )
 
 

@@ -256,15 +256,23 @@ def evaluate(op: Op, values: list[Any], params: Params) -> Any:
     if not op.quiet:
         try:
             return op.ref(*values, **params)
-        except MemoryError as problem:
-            raise errors.out_of_memory(op.name, problem, values) from None
+        except (MemoryError, ValueError) as problem:
+            raise _too_large(op, problem, values) from None
     token = _error_state.set(_IGNORE_ALL)
     try:
         return op.ref(*values, **params)
-    except MemoryError as problem:
-        raise errors.out_of_memory(op.name, problem, values) from None
+    except (MemoryError, ValueError) as problem:
+        raise _too_large(op, problem, values) from None
     finally:
         _error_state.reset(token)
+
+
+def _too_large(op: Op, problem: Exception, values: list[Any]) -> Exception:
+    """The error for a result that does not fit into memory; anything else is ``problem`` itself."""
+    known = ("too big", "dimension exceeded")  # what NumPy says beyond 2**63 bytes
+    if isinstance(problem, ValueError) and not any(k in str(problem) for k in known):
+        return problem
+    return errors.out_of_memory(op.name, problem, values)
 
 
 def force(node: Node) -> Any:

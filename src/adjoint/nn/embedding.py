@@ -52,7 +52,8 @@ class Embedding(Module):
                 embeddings,
                 hint="(number of entries, size of each)",
             )
-        made = cls(*embeddings.shape, padding_idx, device="meta")
+        count, size = embeddings.shape
+        made = cls(count, size, padding_idx, device="meta")
         made.weight = Parameter(embeddings, requires_grad=not freeze)
         return made
 

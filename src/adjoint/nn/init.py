@@ -110,7 +110,7 @@ def eye_(tensor: Tensor) -> Tensor:
             tensor,
             hint="dirac_ is the identity for kernels of convolutions",
         )
-    return tensor.copy_(_array(np.eye(*tensor.shape), tensor))
+    return tensor.copy_(_array(np.eye(tensor.shape[0], tensor.shape[1]), tensor))
 
 
 @no_grad()

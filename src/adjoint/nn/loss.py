@@ -87,7 +87,9 @@ class GaussianNLLLoss(_Loss):
         self.full = full
         self.eps = eps
 
-    def forward(self, input: Tensor, target: Tensor, var: Any) -> Tensor:
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]  # it has one operand more
+        self, input: Tensor, target: Tensor, var: Any
+    ) -> Tensor:
         return F.gaussian_nll_loss(input, target, var, self.full, self.eps, self.reduction)
 
 

@@ -72,15 +72,17 @@ def _cheapest(
     """The way that moves the fewest elements: one gathered is written and read, one scattered is
     written, read, and read and written again where it is added."""
     channels, outs, taps = w.shape[1] * groups, w.shape[0], prod(w.shape[2:])
-    one = (1,) * len(stride)
-    gathered, scattered = 2 * channels * taps * prod(places), 4 * outs * taps * prod(x.shape[2:])
-    cost = {_gather: gathered, _scatter: scattered if stride == one else 2 * gathered}
-    if len(stride) > 1 and stride == inner == one:
-        _, _, pitch = _canvas(x.shape[-1], w.shape[-1], padding[-1], dilation[-1], 1, places[-1])
-        if pitch <= WASTE * x.shape[-1]:
-            rows, last = prod(places[:-1]) * pitch, w.shape[-1]
-            both = 2 * channels * taps // last + 4 * outs * last
-            cost[_mixed] = 1.25 * rows * both  # it also pads
+    rank, width = len(stride), x.shape[-1]
+    gathered = 2 * channels * taps * prod(places)
+    cost: dict[Callable[..., Array], float] = {_gather: gathered}
+    if stride == (1,) * rank:
+        _, _, pitch = _canvas(width, w.shape[-1], padding[-1], dilation[-1], 1, places[-1])
+        by_rows = rank > 1 and inner == stride and pitch <= WASTE * width
+        cost[_scatter] = 4 * outs * taps * prod(x.shape[2:-1]) * (pitch if by_rows else width)
+        if by_rows:
+            last, run = w.shape[-1], prod(places[:-1]) * pitch
+            copied, added = 2 * channels * taps // last, 4 * outs * last
+            cost[_mixed] = 1.25 * run * (copied + added)  # it also pads
     best = min(cost, key=lambda way: cost[way])
     if best is not _gather:
         return best

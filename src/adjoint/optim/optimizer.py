@@ -65,10 +65,10 @@ class Optimizer:
                 known(lambda group=group: _options(group))
                 for param in group["params"]:
                     if param.grad is not None:
-                        self._update(param, group)
+                        self._update(param, param.grad, group)
         return loss
 
-    def _update(self, param: Tensor, group: Group) -> None:
+    def _update(self, param: Tensor, grad: Tensor, group: Group) -> None:
         state = self.state.get(param)
         if state is None:
             state = self.state[param] = {}
@@ -76,7 +76,7 @@ class Optimizer:
                 made = self.init_one(param, group)
             for name, value in made.items():
                 self.remember(state, name, value)
-        grad = -param.grad if group.get("maximize") else param.grad
+        grad = -grad if group.get("maximize") else grad
         param.assign(self.update_one(param, grad, state, group).node, "step")
 
     def remember(self, state: State, name: str, value: Tensor) -> None:

@@ -11,6 +11,7 @@ from adjoint.base import errors
 from adjoint.base.arguments import as_integer
 from adjoint.base.shape import as_axis, check_allocation
 from adjoint.ir.node import Node, constant
+from adjoint.ops.rows import zeros_like
 from adjoint.tensors.handle import Handle, view, wrap
 from adjoint.tensors.movement import movedim, narrow, reshape
 
@@ -86,7 +87,7 @@ def _triangle(op: str, input: Handle, diagonal: int, lower: bool) -> Tensor:
     shift = as_integer(op, "diagonal", diagonal) - (not lower)
     mask = np.tri(rows, columns, max(min(shift, columns), -rows), dtype=bool)
     keep = ops.broadcast(constant(mask if lower else ~mask), shape=node.shape)
-    return wrap(ops.where(keep, node, ops.pointwise.zeros_like(node)))
+    return wrap(ops.where(keep, node, zeros_like(node)))
 
 
 def _tensor(op: str, value: Any) -> Node:

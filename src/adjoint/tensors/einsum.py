@@ -61,7 +61,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
             raise errors.mixed_dtypes("einsum", values[0], node)
     if not isinstance(equation, str):
         raise errors.argument(
-            "einsum", f"the first argument is the equation, got {equation!r:.60}",
+            "einsum", f"the first argument is the equation, got {errors.clip(equation)}",
             hint='a product is einsum("ij,jk->ik", x, y)',
         )  # fmt: skip
     found = plan(equation, tuple(n.shape for n in values))

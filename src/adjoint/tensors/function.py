@@ -87,7 +87,7 @@ def _enter(
     saved = [t.node for t in ctx.saved_tensors if t is not None]
     pattern = [t is not None for t in ctx.saved_tensors]
     ctx.saved_tensors = ()  # they are arguments of the region from here on
-    count = len(outs)
+    count, total = len(outs), len(args)  # args themselves are not to be kept alive
 
     def body(*nodes: Node) -> list[Node]:
         return list(nodes[:count])
@@ -102,7 +102,7 @@ def _enter(
         ctx.saved_tensors = tuple(wrap(next(kept)) if p else None for p in pattern)
         back = cls.backward(ctx, *given)
         ctx.saved_tensors = ()
-        return _checked(cls, back, args, places)
+        return _checked(cls, back, total, places, nodes[count : count + len(places)])
 
     def outs_of(nodes: Sequence[Node]) -> Sequence[Node]:
         return nodes[:count]
@@ -163,24 +163,25 @@ def _batched_pull(
 
 
 def _checked(
-    cls: type[Function], back: Any, args: Sequence[Any], places: list[int]
+    cls: type[Function], back: Any, total: int, places: list[int], inputs: Sequence[Node]
 ) -> list[Node | None]:
+    """One gradient per tensor argument, of its shape and dtype; ``places``: which arguments."""
     grads = list(back) if isinstance(back, tuple) else [back]
     name = f"{cls.__name__}.backward"
-    if len(grads) != len(args):
+    if len(grads) != total:
         raise errors.grad(
-            f"{name}: returned {len(grads)} gradients for {len(args)} arguments",
+            f"{name}: returned {len(grads)} gradients for {total} arguments",
             hint="return one per argument of forward, None where there is none",
         )
     found: list[Node | None] = []
-    for i in places:
-        grad, node = grads[i], args[i].node
+    for i, node in zip(places, inputs, strict=True):
+        grad = grads[i]
         if grad is None or node.dtype.kind != "f":
             found.append(None)
             continue
         if not isinstance(grad, Handle):
             raise errors.not_a_tensor(name, grad)
-        if grad.node.shape != node.shape and not node.is_abstract:
+        if grad.node.shape != node.shape:
             raise errors.shape(
                 name,
                 f"the gradient of argument {i} must have its shape",

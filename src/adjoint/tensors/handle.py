@@ -316,6 +316,7 @@ def run_backward(
     seeds = [seed_of(t, g) for t, g in zip(tensors, gradients, strict=True)]
     release = not (create_graph if retain_graph is None else retain_graph)
     wanted = None
+    handles: Any = ()
     if inputs is not None:
         handles = [inputs] if isinstance(inputs, Handle) else inputs
         if not isinstance(handles, (list, tuple)) or not all(

@@ -132,8 +132,9 @@ class Captured:
         ]
         name = getattr(function, "__name__", "captured")
         graph = Graph(_once(inputs), [*returned, *written], name=name)
+        mine = [x for x in out_leaves if isinstance(x, Handle)]
         del out, out_leaves, given, args, kwargs, changed
-        _refuse_leaks(capture, [*handles, *capture.adopted.values()])
+        _refuse_leaks(capture, [*handles, *capture.adopted.values(), *mine])
         self.program = Program(graph)
         self.runs = 0
         self._returned = len(returned)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adjoint import ops
 from adjoint.base import errors
-from adjoint.base.arguments import as_number
+from adjoint.base.arguments import as_choice, as_number
 from adjoint.base.dtype import finfo, float32, float64, int64
 from adjoint.base.shape import as_size, broadcast_shapes
 from adjoint.ir.node import Node
@@ -132,8 +132,7 @@ def qr(A: Handle, mode: str = "reduced") -> QR:
     (Q empty).
     """
     node = _matrix("qr", A)
-    if mode not in ("reduced", "complete", "r"):
-        raise errors.unknown_name("qr mode", mode, ["reduced", "complete", "r"])
+    as_choice("qr mode", mode, ["reduced", "complete", "r"])
     m, n = node.shape[-2:]
     if m < n:  # the first M columns decide Q
         first = narrow(node, node.ndim - 1, 0, m)

@@ -89,9 +89,10 @@ def _to_number(node: Node, exponent: float) -> Node:
         raise _no_negative()
     elif node.dtype.kind == "f":
         exponent = float(exponent)
-    elif exponent > 127:  # which every integer dtype holds
+    node = to_dtype(node, int64) if node.dtype is bool_ else node
+    if exponent > 127 and node.dtype.kind != "f":  # every integer dtype holds 127
         scalar_array(exponent, node.dtype, "pow")
-    return raised(to_dtype(node, int64) if node.dtype is bool_ else node, exponent)
+    return raised(node, exponent)
 
 
 def _no_negative() -> errors.AdjointError:

@@ -10,7 +10,7 @@ import numpy as np
 from adjoint import ops
 from adjoint.base import errors
 from adjoint.base.dtype import DType, iinfo, int64
-from adjoint.base.shape import as_size, numel
+from adjoint.base.shape import as_size, check_allocation, numel
 from adjoint.ir.node import Array, Node, Type
 from adjoint.ops.movement import narrow
 from adjoint.ops.rows import full, zeros_like
@@ -133,6 +133,7 @@ def _segments(
         count = int(values.max()) + 1 if values.size else 0
     else:
         count = as_size(op, num_segments)
+    check_allocation(op, (count, *rows.shape[1:]), rows.dtype.itemsize)
     if not ids.is_abstract and ids.shape[0]:
         low, high = int(ids.array().min()), int(ids.array().max())
         if low < 0 or high >= count:

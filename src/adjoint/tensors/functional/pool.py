@@ -254,7 +254,7 @@ def _wanted(op: str, x: Node, output_size: Any, count: int) -> Shape:
             x,
             hint="sizes must be 1 or more, of images with pixels",
         )
-    check_allocation(op, (*x.shape[:2], *found), 8 * max(x.shape[2:]))
+    check_allocation(op, found, 8 * max(x.shape[2:]))
     return found
 
 

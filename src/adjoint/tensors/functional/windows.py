@@ -17,6 +17,7 @@ from adjoint import ops
 from adjoint.base.dtype import DType, bool_, int64
 from adjoint.base.shape import Shape
 from adjoint.ir.node import Array, Node, Op, Params, Type, constant
+from adjoint.ops.movement import narrow
 from adjoint.ops.contract import conv_size
 from adjoint.ops.pointwise import BITS
 from adjoint.ops.pointwise import select as choose
@@ -243,7 +244,7 @@ def _padded_node(x: Node, frame: Frame, value: float) -> Node:
     lead = x.ndim - len(frame.kernel)
     for axis, (low, high) in enumerate(frame.pads, lead):
         if high < 0:
-            x = ops.movement.narrow(x, axis, 0, x.shape[axis] + high)
+            x = narrow(x, axis, 0, x.shape[axis] + high)
         if low or high > 0:
             ends = [
                 full(value, (*x.shape[:axis], max(n, 0), *x.shape[axis + 1 :]), x.dtype)
@@ -304,7 +305,7 @@ def _untap(parts: Iterator[Node], frame: Frame, sizes: Shape, places: Shape) -> 
         total = put if total is None else total + put
     assert total is not None
     for axis, (n, (low, high)) in enumerate(zip(sizes, frame.pads, strict=True), lead):
-        total = ops.movement.narrow(total, axis, low, n + min(high, 0))
+        total = narrow(total, axis, low, n + min(high, 0))
         rest = [0] * total.ndim
         rest[axis] = max(-high, 0)
         if any(rest):
