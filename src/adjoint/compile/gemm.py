@@ -1,0 +1,388 @@
+"""The packed matrix product, written for one element type and one CPU.
+
+    c[i, j] = sum_k a[i, k] * b[k, j]
+
+Goto's scheme (Goto and van de Geijn, Anatomy of high-performance matrix multiplication, 2008).
+``depth`` rows of b and columns of a are worked off at a time. They are copied into panels as wide
+as a tile, in the order in which the innermost loop reads them; copying reads through strides, so
+a transposed or sliced operand costs nothing more. The micro-kernel holds a tile of c in vector
+registers and adds one outer product per step of k.
+
+Every element of c is the sum of its blocks of ``depth`` products, each block summed in the order
+of k; neither tiles nor threads change that, so neither changes a bit of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ctypes import c_int64
+from dataclasses import dataclass
+from typing import Any
+
+from adjoint.compile.backends.cpu.target import Target
+from adjoint.compile.backends.llvm import Writer, ir
+
+RECORD = (  # what the entry reads, 64 bits each; strides in elements
+    "a", "b", "c", "m", "n", "k", "a_row", "a_column", "b_row", "b_column", "c_row", "c_column",
+    "a_batch", "b_batch", "c_batch", "rows", "columns", "grid_columns", "grid", "jobs", "depth",
+    "height", "counter",
+)  # fmt: skip
+Record = c_int64 * len(RECORD)
+SLACK = 64  # elements behind the panels that whole vectors may touch
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The micro-kernel's shape: ``rows`` by ``vectors`` of ``lanes`` elements of ``bits``.
+
+    ``few``: the height of the micro-kernel for rows that are left over.
+    """
+
+    bits: int
+    lanes: int
+    rows: int
+    few: int
+    vectors: int
+
+    @property
+    def columns(self) -> int:
+        return self.lanes * self.vectors
+
+    @property
+    def nbytes(self) -> int:
+        return self.bits // 8
+
+
+def tile_for(target: Target, bits: int) -> Tile:
+    """The tile that fills the registers: accumulators, a row of b and one element of a."""
+    lanes = target.bits // bits
+    match target.bits, target.registers:
+        case 512, _:
+            return Tile(bits, lanes, 12, 4, 2)
+        case 256, _:
+            return Tile(bits, lanes, 6, 3, 2)
+        case _, 32:
+            return Tile(bits, lanes, 8, 4, 3)
+        case _:  # without an fma, the product needs a register as well
+            return Tile(bits, lanes, 5, 3, 2)
+
+
+def scratch_size(tile: Tile, columns: int, depth: int, height: int) -> int:
+    """Elements of scratch memory that one thread needs."""
+    panels = -(-columns // tile.columns) * tile.columns + -(-height // tile.rows) * tile.rows
+    return tile.rows * tile.columns + panels * depth + SLACK
+
+
+def module_text(target: Target, bits: int) -> str:
+    """LLVM IR with the function ``gemm(record, scratch)``.
+
+    It takes jobs, blocks of c of ``rows`` by ``columns``, from the record's counter until none is
+    left; any number of threads may call it with the same record and scratch memory of their own.
+    """
+    lib = ir()
+    module = lib.Module(f"gemm_f{bits}", context=lib.Context())
+    module.triple = target.triple
+    Template(module, target, tile_for(target, bits)).write()
+    return str(module)
+
+
+class Template:
+    """Writes the functions of one module."""
+
+    def __init__(self, module: Any, target: Target, tile: Tile) -> None:
+        lib = ir()
+        self.module = module
+        self.target = target
+        self.tile = tile
+        self.element = lib.FloatType() if tile.bits == 32 else lib.DoubleType()
+        self.word = lib.IntType(64)
+        self.pointer = lib.PointerType()
+
+    def write(self) -> None:
+        tile = self.tile
+        self.pack_a = self.pack("pack_a", tile.rows)
+        self.pack_b = self.pack("pack_b", tile.columns)
+        self.many = self.micro("micro", tile.rows)
+        self.few = self.micro("micro_few", tile.few)
+        self.copy = self.copy_out()
+        self.strip = self.write_strip()
+        self.block = self.write_block()
+        self.entry()
+
+    def begin(self, name: str, pointers: int, words: int) -> Writer:
+        kinds = [self.pointer] * pointers + [self.word] * words
+        w = Writer(self.module, name, kinds)
+        if name != "gemm":
+            w.function.linkage = "internal"
+        return w
+
+    def multiply_add(self, w: Writer, a: Any, b: Any, c: Any) -> Any:
+        """a * b + c on vectors, rounded once where the CPU can."""
+        if not self.target.fma:
+            return w.b.fadd(w.b.fmul(a, b), c)
+        name = f"llvm.fma.v{self.tile.lanes}f{self.tile.bits}"
+        return w.intrinsic(name, c.type, [a, b, c])
+
+    def micro(self, name: str, rows: int) -> Any:
+        """c tile = panel of a @ panel of b, or += with ``add``; ``step`` is the row stride of c."""
+        tile, element = self.tile, self.element
+        w = self.begin(name, 3, 3)
+        a, b, c, k, step, add = w.arguments
+        vector = w.vector(element, tile.lanes)
+        zero = w.lib.Constant(vector, None)
+        start = [zero] * (rows * tile.vectors)
+        with w.loop(w.number(0), k, w.number(1), [a, b, *start]) as loop:
+            a, b, *sums = loop.values
+            row = [
+                w.load(vector, w.at(b, v * tile.lanes, element), tile.lanes * tile.nbytes)
+                for v in range(tile.vectors)
+            ]
+            for i in range(rows):
+                scalar = w.load(element, w.at(a, i, element), tile.nbytes)
+                factor = w.splat(scalar, tile.lanes)
+                for v, other in enumerate(row):
+                    at = i * tile.vectors + v
+                    sums[at] = self.multiply_add(w, factor, other, sums[at])
+            loop.carry = [w.at(a, tile.rows, element), w.at(b, tile.columns, element), *sums]
+        sums = loop.values[2:]
+        places = [
+            w.at(c, w.b.add(w.b.mul(step, w.number(i)), w.number(v * tile.lanes)), element)
+            for i in range(rows)
+            for v in range(tile.vectors)
+        ]
+        with w.either(w.b.icmp_signed("!=", add, w.number(0))) as (then, otherwise):
+            with then:
+                for place, value in zip(places, sums, strict=True):
+                    old = w.load(vector, place, tile.nbytes)
+                    w.store(w.b.fadd(old, value), place, tile.nbytes)
+            with otherwise:
+                for place, value in zip(places, sums, strict=True):
+                    w.store(value, place, tile.nbytes)
+        w.end()
+        return w.function
+
+    def copy_out(self) -> Any:
+        """Part of a tile in memory to c through both strides, or added to it."""
+        element, size = self.element, self.tile.nbytes
+        w = self.begin("copy_out", 2, 5)
+        tile, c, rows, columns, row_step, column_step, add = w.arguments
+        zero, one = w.number(0), w.number(1)
+        adds = w.b.icmp_signed("!=", add, zero)
+        with w.loop(zero, rows, one) as i, w.loop(zero, columns, one) as j:
+            at = w.b.add(w.b.mul(i.index, w.number(self.tile.columns)), j.index)
+            value = w.load(element, w.at(tile, at, element), size)
+            to = w.b.add(w.b.mul(i.index, row_step), w.b.mul(j.index, column_step))
+            place = w.at(c, to, element)
+            with w.either(adds) as (then, otherwise):
+                with then:
+                    old = w.load(element, place, size)
+                    w.store(w.b.fadd(old, value), place, size)
+                with otherwise:
+                    w.store(value, place, size)
+        w.end()
+        return w.function
+
+    def write_strip(self) -> Any:
+        """One panel of a times one panel of b: a whole tile, or pieces of it at the edges."""
+        tile, element = self.tile, self.element
+        w = self.begin("strip", 4, 6)
+        a, b, c, spare, k, rows, columns, row_step, column_step, add = w.arguments
+        zero = w.number(0)
+        wide = w.b.and_(
+            w.b.icmp_signed("==", columns, w.number(tile.columns)),
+            w.b.icmp_signed("==", column_step, w.number(1)),
+        )
+
+        def piece(kernel: Any, height: int, first: Any) -> None:
+            left = w.b.sub(rows, first)
+            tall = w.b.icmp_signed(">=", left, w.number(height))
+            direct = w.b.and_(wide, tall)
+            place = w.at(c, w.b.mul(first, row_step), element)
+            to = w.b.select(direct, place, spare)
+            step = w.b.select(direct, row_step, w.number(tile.columns))
+            w.b.call(
+                kernel, [w.at(a, first, element), b, to, k, step, w.b.select(direct, add, zero)]
+            )
+            with w.when(w.b.not_(direct)):
+                height_left = w.minimum(left, w.number(height))
+                w.b.call(
+                    self.copy, [spare, place, height_left, columns, row_step, column_step, add]
+                )
+
+        with w.either(w.b.icmp_signed("==", rows, w.number(tile.rows))) as (then, otherwise):
+            with then:
+                piece(self.many, tile.rows, zero)
+            with otherwise, w.loop(zero, rows, w.number(tile.few)) as loop:
+                piece(self.few, tile.few, loop.index)
+        w.end()
+        return w.function
+
+    def write_block(self) -> Any:
+        """One job: a block of c, over all of k."""
+        tile, element = self.tile, self.element
+        w = self.begin("block", 2, 1)
+        record, scratch, job = w.arguments
+        field = read_record(w, record, self.pointer)
+        zero, mr, nr = w.number(0), w.number(tile.rows), w.number(tile.columns)
+        mul, add, sub = w.b.mul, w.b.add, w.b.sub
+        batch, place = w.b.udiv(job, field["grid"]), w.b.urem(job, field["grid"])
+        top = mul(w.b.udiv(place, field["grid_columns"]), field["rows"])
+        left = mul(w.b.urem(place, field["grid_columns"]), field["columns"])
+        rows = w.minimum(field["rows"], sub(field["m"], top))
+        columns = w.minimum(field["columns"], sub(field["n"], left))
+
+        def corner(name: str, row: Any, column: Any) -> Any:
+            offset = mul(batch, field[f"{name}_batch"])
+            offset = add(offset, mul(row, field[f"{name}_row"]))
+            return w.at(field[name], add(offset, mul(column, field[f"{name}_column"])), element)
+
+        b_panels = w.at(scratch, tile.rows * tile.columns, element)
+        b_size = mul(mul(w.up(columns, nr), nr), field["depth"])
+        a_panels = w.at(b_panels, b_size, element)
+        with w.loop(zero, field["k"], field["depth"]) as deep:
+            k = w.minimum(field["depth"], sub(field["k"], deep.index))
+            adds = w.b.zext(w.b.icmp_signed("!=", deep.index, zero), self.word)
+            source = corner("b", deep.index, left)
+            self.pack_all(w, self.pack_b, tile.columns, source, columns, k,
+                          (field["b_column"], field["b_row"]), b_panels)  # fmt: skip
+            with w.loop(zero, rows, field["height"]) as down:
+                height = w.minimum(field["height"], sub(rows, down.index))
+                first = add(top, down.index)
+                source = corner("a", first, deep.index)
+                self.pack_all(w, self.pack_a, tile.rows, source, height, k,
+                              (field["a_row"], field["a_column"]), a_panels)  # fmt: skip
+                with w.loop(zero, columns, nr) as j, w.loop(zero, height, mr) as i:
+                    target = corner("c", add(first, i.index), add(left, j.index))
+                    w.b.call(self.strip, [
+                        w.at(a_panels, mul(i.index, k), element),
+                        w.at(b_panels, mul(j.index, k), element), target, scratch, k,
+                        w.minimum(mr, sub(height, i.index)), w.minimum(nr, sub(columns, j.index)),
+                        field["c_row"], field["c_column"], adds,
+                    ])  # fmt: skip
+        w.end()
+        return w.function
+
+    def pack_all(
+        self, w: Writer, pack: Any, width: int, source: Any, count: Any, k: Any,
+        steps: Sequence[Any], panels: Any,
+    ) -> None:  # fmt: skip
+        """``count`` rows of a, or columns of b, into panels of ``width``."""
+        across, along = steps
+        with w.loop(w.number(0), count, w.number(width)) as loop:
+            at = loop.index
+            left = w.minimum(w.number(width), w.b.sub(count, at))
+            start = w.at(source, w.b.mul(at, across), self.element)
+            panel = w.at(panels, w.b.mul(at, k), self.element)
+            w.b.call(pack, [start, panel, left, k, across, along])
+
+    def pack(self, name: str, width: int) -> Any:
+        """One panel: ``count`` lines, ``across`` apart, of ``k`` elements, ``along`` apart.
+
+        Lines that are missing repeat the last one; what is computed from them is never stored.
+        """
+        w = self.begin(name, 2, 4)
+        source, panel, count, k, across, along = w.arguments
+        one = w.number(1)
+        full = w.b.icmp_signed("==", count, w.number(width))
+        rows = w.b.and_(full, w.b.icmp_signed("==", across, one))
+        with w.either(rows) as (then, otherwise):
+            with then:
+                self.pack_rows(w, width)
+            with otherwise:
+                lanes = w.number(self.tile.lanes)
+                whole = w.b.mul(w.b.udiv(k, lanes), lanes)
+                contiguous = w.b.icmp_signed("==", along, one)
+                whole = w.b.select(contiguous, whole, w.number(0))
+                self.pack_transposed(w, width, whole)
+                self.pack_rest(w, width, whole)
+        w.end()
+        return w.function
+
+    def pack_rows(self, w: Writer, width: int) -> None:
+        """The lines lie side by side: whole rows are copied."""
+        source, panel, _, k, _, along = w.arguments
+        size = self.tile.nbytes
+        row = w.vector(self.element, width)
+        with w.loop(w.number(0), k, w.number(1)) as loop:
+            start = w.at(source, w.b.mul(loop.index, along), self.element)
+            to = w.at(panel, w.b.mul(loop.index, w.number(width)), self.element)
+            w.store(w.load(row, start, size), to, size)
+
+    def pack_transposed(self, w: Writer, width: int, whole: Any) -> None:
+        """Each line is contiguous: squares of ``lanes`` by ``lanes`` are turned in registers.
+
+        Where the width is not a multiple of the lanes, a vector reaches into the next row of the
+        panel, which is written after it.
+        """
+        source, panel, count, _, across, _ = w.arguments
+        lanes, element, size = self.tile.lanes, self.element, self.tile.nbytes
+        vector = w.vector(element, lanes)
+        last = w.b.sub(count, w.number(1))
+        starts = [
+            w.at(source, w.b.mul(w.minimum(w.number(i), last), across), element)
+            for i in range(width)
+        ]
+        with w.loop(w.number(0), whole, w.number(lanes)) as loop:
+            groups: list[list[Any]] = []
+            for first in range(0, width, lanes):
+                lines = [
+                    w.load(vector, w.at(start, loop.index, element), size)
+                    for start in starts[first : first + lanes]
+                ]
+                lines += [w.lib.Constant(vector, w.lib.Undefined)] * (lanes - len(lines))
+                groups.append(turned(w, lines))
+            to = w.at(panel, w.b.mul(loop.index, w.number(width)), element)
+            for i in range(lanes):
+                for g, group in enumerate(groups):
+                    w.store(group[i], w.at(to, i * width + g * lanes, element), size)
+
+    def pack_rest(self, w: Writer, width: int, done: Any) -> None:
+        """Element by element, from ``done`` on."""
+        source, panel, count, k, across, along = w.arguments
+        element, size = self.element, self.tile.nbytes
+        last = w.b.sub(count, w.number(1))
+        with w.loop(done, k, w.number(1)) as loop:
+            start = w.at(source, w.b.mul(loop.index, along), element)
+            to = w.at(panel, w.b.mul(loop.index, w.number(width)), element)
+            with w.loop(w.number(0), w.number(width), w.number(1)) as j:
+                at = w.b.mul(w.minimum(j.index, last), across)
+                value = w.load(element, w.at(start, at, element), size)
+                w.store(value, w.at(to, j.index, element), size)
+
+    def entry(self) -> None:
+        w = self.begin("gemm", 2, 0)
+        record, scratch = w.arguments
+        field = read_record(w, record, self.pointer)
+        again, work, done = (w.function.append_basic_block(n) for n in ("again", "work", "done"))
+        w.b.branch(again)
+        w.b.position_at_end(again)
+        counter = w.at(record, RECORD.index("counter"), self.word)
+        job = w.b.atomic_rmw("add", counter, w.number(1), "monotonic")
+        w.b.cbranch(w.less(job, field["jobs"]), work, done)
+        w.b.position_at_end(work)
+        w.b.call(self.block, [record, scratch, job])
+        w.b.branch(again)
+        w.b.position_at_end(done)
+        w.end()
+
+
+def turned(w: Writer, lines: list[Any]) -> list[Any]:
+    """The transpose of a square of vectors: log2(lanes) rounds of interleaving halves."""
+    lanes = len(lines)
+    half = lanes // 2
+    low = [i // 2 + (i % 2) * lanes for i in range(lanes)]
+    high = [place + half for place in low]
+    for _ in range(lanes.bit_length() - 1):
+        pairs = [(lines[i], lines[i + half]) for i in range(half)]
+        lines = [w.shuffle(a, b, order) for a, b in pairs for order in (low, high)]
+    return lines
+
+
+def read_record(w: Writer, record: Any, pointer: Any) -> dict[str, Any]:
+    """The fields of the record by name."""
+    return {
+        name: w.load(
+            pointer if name in ("a", "b", "c") else w.word, w.at(record, i, w.word), 8
+        )
+        for i, name in enumerate(RECORD)
+    }
