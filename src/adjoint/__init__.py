@@ -10,6 +10,7 @@ from adjoint.base.dtype import (
     promote_types, uint8, uint16, uint32, uint64,
 )  # fmt: skip
 from adjoint.base.errors import AdjointError, nearest
+from adjoint.compile import register as _use_compiled_kernels
 from adjoint.runtime import accelerator, cuda
 from adjoint.runtime.device import Device, device
 from adjoint.tensors.arithmetic import (
@@ -110,6 +111,7 @@ inverse, pinverse = inv, pinv
 subtract, multiply, divide, true_divide, negative = sub, mul, div, div, neg
 newaxis = None
 
+_use_compiled_kernels()
 
 _SUBMODULES = (
     "array_api", "data", "interop", "linalg", "models", "nn", "optim", "testing", "train",

@@ -1,0 +1,24 @@
+"""Floor 5: kernels compiled for this machine.
+
+``register`` enters them in the device table, where eager ops find them; LLVM is loaded by the
+first that is used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adjoint.runtime.device import CPU
+
+
+def register() -> None:
+    """Let eager ops on the CPU use compiled kernels."""
+    CPU.kernels["dot"] = _dot
+
+
+def _dot(a: Any, b: Any) -> Any:
+    """The compiled product, put in its place when first asked for."""
+    from adjoint.compile.products import dot  # loads LLVM
+
+    CPU.kernels["dot"] = dot
+    return dot(a, b)

@@ -15,7 +15,6 @@ of k; neither tiles nor threads change that, so neither changes a bit of the res
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ctypes import c_int64
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +24,9 @@ from adjoint.compile.backends.llvm import Writer, ir
 RECORD = (  # what the entry reads, 64 bits each; strides in elements
     "a", "b", "c", "m", "n", "k", "a_row", "a_column", "b_row", "b_column", "c_row", "c_column",
     "a_batch", "b_batch", "c_batch", "rows", "columns", "grid_columns", "grid", "jobs", "depth",
-    "height", "counter",
+    "height", "scratch", "scratch_size", "counter",
 )  # fmt: skip
-Record = c_int64 * len(RECORD)
+RECORD_FORMAT = f"{len(RECORD)}q"
 SLACK = 64  # elements behind the panels that whole vectors may touch
 
 
@@ -68,16 +67,18 @@ def tile_for(target: Target, bits: int) -> Tile:
 
 
 def scratch_size(tile: Tile, columns: int, depth: int, height: int) -> int:
-    """Elements of scratch memory that one thread needs."""
+    """Elements of scratch memory that one thread needs, in whole pages."""
     panels = -(-columns // tile.columns) * tile.columns + -(-height // tile.rows) * tile.rows
-    return tile.rows * tile.columns + panels * depth + SLACK
+    page = 4096 // tile.nbytes
+    return -(-(tile.rows * tile.columns + panels * depth + SLACK) // page) * page
 
 
 def module_text(target: Target, bits: int) -> str:
-    """LLVM IR with the function ``gemm(record, scratch)``.
+    """LLVM IR with the function ``gemm(record, thread)``.
 
     It takes jobs, blocks of c of ``rows`` by ``columns``, from the record's counter until none is
-    left; any number of threads may call it with the same record and scratch memory of their own.
+    left. Any number of threads may call it with the same record; thread i packs into the i-th
+    piece of the scratch memory.
     """
     lib = ir()
     module = lib.Module(f"gemm_f{bits}", context=lib.Context())
@@ -350,9 +351,11 @@ class Template:
                 w.store(value, w.at(to, j.index, element), size)
 
     def entry(self) -> None:
-        w = self.begin("gemm", 2, 0)
-        record, scratch = w.arguments
+        w = self.begin("gemm", 1, 1)
+        record, thread = w.arguments
         field = read_record(w, record, self.pointer)
+        offset = w.b.mul(thread, field["scratch_size"])
+        scratch = w.at(field["scratch"], offset, self.element)
         again, work, done = (w.function.append_basic_block(n) for n in ("again", "work", "done"))
         w.b.branch(again)
         w.b.position_at_end(again)
@@ -382,7 +385,7 @@ def read_record(w: Writer, record: Any, pointer: Any) -> dict[str, Any]:
     """The fields of the record by name."""
     return {
         name: w.load(
-            pointer if name in ("a", "b", "c") else w.word, w.at(record, i, w.word), 8
+            pointer if name in ("a", "b", "c", "scratch") else w.word, w.at(record, i, w.word), 8
         )
         for i, name in enumerate(RECORD)
     }

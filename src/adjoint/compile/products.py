@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from ctypes import CFUNCTYPE, c_void_p
-from functools import cache
+from ctypes import addressof, create_string_buffer
+from functools import cache, lru_cache
+from struct import Struct
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from adjoint.compile.backends.cpu import pool
 from adjoint.compile.backends.cpu.link import address
 from adjoint.compile.backends.cpu.target import host
-from adjoint.compile.gemm import Record, Tile, module_text, scratch_size, tile_for
-from adjoint.runtime.threads import get_num_threads, share
+from adjoint.compile.gemm import RECORD_FORMAT, Tile, module_text, scratch_size, tile_for
+from adjoint.runtime.threads import get_num_threads
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -21,13 +21,16 @@ DEPTH = 192  # steps of k at a time: a panel of b stays in the first-level cache
 HEIGHT = 240  # rows of a at a time: they stay in the second-level cache
 WIDEST = 2048  # columns of b at a time
 NARROWEST = 8  # rows and columns; below, most of a tile would be thrown away
-WORK = 8  # multiply-adds that weigh as much as one byte moved, when threads are shared out
+GRAIN = 1 << 18  # multiply-adds that a thread should have at least
+
+
+PACK, PACK_SIZE = Struct(RECORD_FORMAT).pack_into, Struct(RECORD_FORMAT).size
 
 
 class Kernel(NamedTuple):
     """The compiled product of one element type."""
 
-    call: Callable[[Any, int], None]
+    start: int
     tile: Tile
 
 
@@ -45,40 +48,94 @@ def product(a: Array, b: Array) -> Array:
     out = np.empty((*a.shape[:-1], n), a.dtype)
     if a.ndim > 3:
         a, b = a.reshape(-1, m, k), b.reshape(-1, k, n)
-    a, b = countable(a), countable(b)
-    kernel = compiled(a.itemsize * 8)
-    tile = kernel.tile
-    batch = len(a) if a.ndim == 3 else 1
-    rows, columns = blocks(m, n, batch, tile)
-    down, across = -(-m // rows), -(-n // columns)
-    depth = -(-k // -(-k // DEPTH))
-    a_steps, b_steps = steps(a), steps(b)
-    jobs = batch * down * across
-    record = Record(
-        a.ctypes.data, b.ctypes.data, out.ctypes.data, m, n, k, *a_steps[1:], *b_steps[1:], n, 1,
-        a_steps[0], b_steps[0], m * n, rows, columns, across, down * across, jobs, depth, HEIGHT,
-        0,
+    if not (a.flags.c_contiguous and b.flags.c_contiguous):
+        a, b = countable(a), countable(b)
+    size = a.itemsize
+    a_start, a_batch, a_row, a_column = layout(a, size)
+    b_start, b_batch, b_row, b_column = layout(b, size)
+    plan = plan_for(a.shape, n, size * 8, get_num_threads())
+    space = FREE.pop() if FREE else Workspace()  # one list step: safe between threads
+    memory = space.reserve(plan.parts * plan.size * size)
+    PACK(
+        space.record, 0, a_start, b_start, out.__array_interface__["data"][0], m, n, k,
+        a_row, a_column, b_row, b_column, n, 1, a_batch, b_batch, m * n, *plan.blocks,
+        memory, plan.size, 0,
     )  # fmt: skip
-    size = scratch_size(tile, columns, depth, min(rows, HEIGHT)) * a.itemsize
-
-    def work(first: int, last: int) -> None:  # the record's counter says which job is next
-        kernel.call(record, scratch(size))
-
-    share(jobs, batch * m * n * k // WORK, work)
+    pool.run(plan.start, space.address, plan.parts)
+    FREE.append(space)
     return out
 
 
-def blocks(m: int, n: int, batch: int, tile: Tile) -> tuple[int, int]:
-    """Rows and columns of a job: enough jobs for all threads, with little packed twice."""
-    wanted = max(get_num_threads() // batch, 1)
+def countable(array: Array) -> Array:
+    """The array itself, or a copy when its elements are not whole elements apart."""
+    size = array.itemsize
+    odd = array.__array_interface__["data"][0]
+    for step in array.strides:
+        odd |= step
+    return array if odd & (size - 1) == 0 else np.ascontiguousarray(array)
+
+
+def layout(array: Array, size: int) -> tuple[int, int, int, int]:
+    """Address, and strides of batch, rows and columns in elements."""
+    *batch, row, column = array.strides
+    start = array.__array_interface__["data"][0]
+    return start, batch[0] // size if batch else 0, row // size, column // size
+
+
+class Workspace:
+    """The record of one call, and memory for panels; taken for a call and kept for the next."""
+
+    def __init__(self) -> None:
+        self.record = create_string_buffer(PACK_SIZE)
+        self.address = addressof(self.record)
+        self.memory = np.empty(0, np.uint8)
+        self.start = 0
+
+    def reserve(self, nbytes: int) -> int:
+        """The address of ``nbytes`` at least, at the start of a page."""
+        if self.memory.size < nbytes + 4096:
+            self.memory = np.empty(nbytes + 4096, np.uint8)
+            self.start = -(-self.memory.__array_interface__["data"][0] // 4096) * 4096
+        return self.start
+
+
+FREE: list[Workspace] = []
+
+
+class Plan(NamedTuple):
+    """How one product is done: the kernel's address, threads, scratch memory of each, blocks."""
+
+    start: int
+    parts: int
+    size: int
+    blocks: tuple[int, ...]
+
+
+@lru_cache(4096)
+def plan_for(shape: tuple[int, ...], n: int, bits: int, threads: int) -> Plan:
+    """The plan for a of ``shape`` times b with ``n`` columns."""
+    start, tile = compiled(bits)
+    *lead, m, k = shape
+    batch = lead[0] if lead else 1
+    rows, columns = blocks(m, n, max(threads // batch, 1), tile)
+    down, across = -(-m // rows), -(-n // columns)
+    depth = -(-k // -(-k // DEPTH))
+    jobs = batch * down * across
+    parts = min(threads, jobs, max(batch * m * n * k // GRAIN, 1))
+    size = scratch_size(tile, columns, depth, min(rows, HEIGHT))
+    return Plan(start, parts, size, (rows, columns, across, down * across, jobs, depth, HEIGHT))
+
+
+def blocks(m: int, n: int, wanted: int, tile: Tile) -> tuple[int, int]:
+    """Rows and columns of a job: one for each of ``wanted`` threads, with little packed twice."""
     best = (m, n)
     least = None
     for down in range(1, wanted + 1):
-        across = -(-wanted // down)
-        rows, columns = part(m, down, tile.rows), part(n, across, tile.columns)
-        columns = min(columns, WIDEST)
-        longest = rows * columns * -(-(-(-m // rows) * -(-n // columns)) // wanted)
-        cost = (longest, -(-m // rows) * n + -(-n // columns) * m)
+        rows = part(m, down, tile.rows)
+        columns = min(part(n, wanted // down, tile.columns), WIDEST)
+        down_jobs, across_jobs = -(-m // rows), -(-n // columns)
+        longest = rows * columns * -(-down_jobs * across_jobs // wanted)
+        cost = (longest, down_jobs * n + across_jobs * m)
         if least is None or cost < least:
             best, least = (rows, columns), cost
     return best
@@ -89,42 +146,9 @@ def part(size: int, count: int, unit: int) -> int:
     return -(-size // (count * unit)) * unit
 
 
-def countable(array: Array) -> Array:
-    """The array itself, or a copy when its elements are not whole elements apart."""
-    size = array.itemsize
-    fits = array.flags.aligned and all(s % size == 0 for s in array.strides)
-    return array if fits else np.ascontiguousarray(array)
-
-
-def steps(array: Array) -> tuple[int, int, int]:
-    """Strides of batch, rows and columns, in elements."""
-    size = array.itemsize
-    *batch, row, column = array.strides
-    return (batch[0] // size if batch else 0, row // size, column // size)
-
-
 @cache
 def compiled(bits: int) -> Kernel:
     """The product of floats with ``bits``, compiled or from the cache on disk."""
     target = host()
     start = address(module_text(target, bits), "gemm")
-    return Kernel(CFUNCTYPE(None, c_void_p, c_void_p)(start), tile_for(target, bits))
-
-
-class _Scratch(threading.local):
-    """Memory for panels; each thread has its own and keeps it."""
-
-    held: Array | None = None
-    start: int = 0
-
-
-_SCRATCH = _Scratch()
-
-
-def scratch(nbytes: int) -> int:
-    """The address of this thread's scratch memory: ``nbytes`` at least, at the start of a page."""
-    held = _SCRATCH.held
-    if held is None or held.nbytes < nbytes + 4096:
-        held = _SCRATCH.held = np.empty(nbytes + 4096, np.uint8)
-        _SCRATCH.start = -(-held.ctypes.data // 4096) * 4096
-    return _SCRATCH.start
+    return Kernel(start, tile_for(target, bits))

@@ -38,12 +38,15 @@ class Loop:
 class Writer:
     """Writes one function of an LLVM module; all integers are 64 bits wide."""
 
-    def __init__(self, module: Any, name: str, arguments: Sequence[Any], inline: bool = False):
+    def __init__(
+        self, module: Any, name: str, arguments: Sequence[Any], result: Any = None
+    ) -> None:
         lib = self.lib = ir()
         self.word = lib.IntType(64)
         self.pointer = lib.PointerType()
         self.module = module
-        self.function = lib.Function(module, lib.FunctionType(lib.VoidType(), arguments), name)
+        kind = lib.FunctionType(lib.VoidType() if result is None else result, arguments)
+        self.function = lib.Function(module, kind, name)
         self.function.attributes.add("nounwind")
         self.b = lib.IRBuilder(self.function.append_basic_block("entry"))
         self.arguments: Sequence[Any] = self.function.args

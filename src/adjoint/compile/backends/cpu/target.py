@@ -52,9 +52,7 @@ def host() -> Target:
     lib = binding()
     features = lib.get_host_cpu_features()
     has = frozenset(name for name, on in features.items() if on)
-    return widest(
-        lib.get_process_triple(), lib.get_host_cpu_name(), features.flatten(), has
-    )
+    return widest(lib.get_process_triple(), lib.get_host_cpu_name(), features.flatten(), has)
 
 
 LINUX = "x86_64-unknown-linux-gnu"
