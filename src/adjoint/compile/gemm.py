@@ -282,7 +282,7 @@ class Template:
         Lines that are missing repeat the last one; what is computed from them is never stored.
         """
         w = self.begin(name, 2, 4)
-        source, panel, count, k, across, along = w.arguments
+        _, _, count, k, across, along = w.arguments
         one = w.number(1)
         full = w.b.icmp_signed("==", count, w.number(width))
         rows = w.b.and_(full, w.b.icmp_signed("==", across, one))

@@ -6,7 +6,7 @@ Pointers are opaque (LLVM 22): every address is computed with ``at``, which name
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from typing import Any
@@ -107,7 +107,9 @@ class Writer:
         return self.b.if_else(condition)
 
     @contextmanager
-    def loop(self, start: Any, stop: Any, step: Any, carried: Sequence[Any] = ()) -> Iterator[Loop]:
+    def loop(
+        self, start: Any, stop: Any, step: Any, carried: Sequence[Any] = ()
+    ) -> Generator[Loop]:
         """for index in range(start, stop, step), with values carried along."""
         b, function = self.b, self.function
         before = b.block
