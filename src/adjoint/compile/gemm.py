@@ -101,6 +101,7 @@ class Template:
 
     def write(self) -> None:
         tile = self.tile
+        self.turn = self.write_turn()
         self.pack_a = self.pack("pack_a", tile.rows)
         self.pack_b = self.pack("pack_b", tile.columns)
         self.many = self.micro("micro", tile.rows)
@@ -131,6 +132,7 @@ class Template:
         a, b, c, k, step, add = w.arguments
         vector = w.vector(element, tile.lanes)
         zero = w.lib.Constant(vector, None)
+        self.fetch(w, c, step, rows)
         start = [zero] * (rows * tile.vectors)
         with w.loop(w.number(0), k, w.number(1), [a, b, *start]) as loop:
             a, b, *sums = loop.values
@@ -161,6 +163,17 @@ class Template:
                     w.store(value, place, tile.nbytes)
         w.end()
         return w.function
+
+    def fetch(self, w: Writer, c: Any, step: Any, rows: int) -> None:
+        """Ask for the lines of a tile of c, which are needed when its sums are done."""
+        small = w.lib.IntType(32)
+        write, keep, data = (w.lib.Constant(small, number) for number in (1, 3, 1))
+        line = 64 // self.tile.nbytes
+        for i in range(rows):
+            row = w.at(c, w.b.mul(step, w.number(i)), self.element)
+            for first in range(0, self.tile.columns, line):
+                place = w.at(row, first, self.element)
+                w.intrinsic("llvm.prefetch.p0", w.lib.VoidType(), [place, write, keep, data])
 
     def copy_out(self) -> Any:
         """Part of a tile in memory to c through both strides, or added to it."""
@@ -312,30 +325,39 @@ class Template:
     def pack_transposed(self, w: Writer, width: int, whole: Any) -> None:
         """Each line is contiguous: squares of ``lanes`` by ``lanes`` are turned in registers.
 
-        Where the width is not a multiple of the lanes, a vector reaches into the next row of the
-        panel, which is written after it.
+        Where the width is not a multiple of the lanes, the last vector reaches into the next row
+        of the panel; so the last lines come first, and others write over what it left there.
         """
         source, panel, count, _, across, _ = w.arguments
+        last = w.b.sub(count, w.number(1))
+        for first in reversed(range(0, width, self.tile.lanes)):
+            start = w.b.mul(w.minimum(w.number(first), last), across)
+            left = w.b.sub(last, w.number(first))
+            left = w.b.select(w.less(left, w.number(0)), w.number(0), left)
+            w.b.call(self.turn, [
+                w.at(source, start, self.element), w.at(panel, first, self.element), left, whole,
+                across, w.number(width),
+            ])  # fmt: skip
+
+    def write_turn(self) -> Any:
+        """Lines 0 to ``last`` (others repeat it), ``across`` apart, up to ``k``: transposed into
+        vectors ``step`` apart."""
+        w = self.begin("turn", 2, 4)
+        source, panel, last, k, across, step = w.arguments
         lanes, element, size = self.tile.lanes, self.element, self.tile.nbytes
         vector = w.vector(element, lanes)
-        last = w.b.sub(count, w.number(1))
         starts = [
             w.at(source, w.b.mul(w.minimum(w.number(i), last), across), element)
-            for i in range(width)
+            for i in range(lanes)
         ]
-        with w.loop(w.number(0), whole, w.number(lanes)) as loop:
-            groups: list[list[Any]] = []
-            for first in range(0, width, lanes):
-                lines = [
-                    w.load(vector, w.at(start, loop.index, element), size)
-                    for start in starts[first : first + lanes]
-                ]
-                lines += [w.lib.Constant(vector, w.lib.Undefined)] * (lanes - len(lines))
-                groups.append(turned(w, lines))
-            to = w.at(panel, w.b.mul(loop.index, w.number(width)), element)
-            for i in range(lanes):
-                for g, group in enumerate(groups):
-                    w.store(group[i], w.at(to, i * width + g * lanes, element), size)
+        with w.loop(w.number(0), k, w.number(lanes)) as loop:
+            lines = [w.load(vector, w.at(x, loop.index, element), size) for x in starts]
+            to = w.at(panel, w.b.mul(loop.index, step), element)
+            for line in turned(w, lines):
+                w.store(line, to, size)
+                to = w.at(to, step, element)
+        w.end()
+        return w.function
 
     def pack_rest(self, w: Writer, width: int, done: Any) -> None:
         """Element by element, from ``done`` on."""

@@ -17,8 +17,8 @@ from adjoint.runtime.threads import get_num_threads
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-DEPTH = 192  # steps of k at a time: a panel of b stays in the first-level cache
-HEIGHT = 240  # rows of a at a time: they stay in the second-level cache
+DEPTH = 384  # steps of k at a time: a panel of b and one of a stay near the first-level cache
+HEIGHT = 120  # rows of a at a time: they stay in the second-level cache
 WIDEST = 2048  # columns of b at a time
 NARROWEST = 8  # rows and columns; below, most of a tile would be thrown away
 GRAIN = 1 << 18  # multiply-adds that a thread should have at least
