@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 import pytest
 
@@ -26,7 +27,8 @@ def test_no_sum_leaves_the_registers(cpu: str, bits: int) -> None:
     target = OTHERS[cpu]
     tile = gemm.tile_for(target, bits)
     text = assembly(gemm.module_text(target, bits), target)
-    for name, rows in (("micro", tile.rows), ("micro_few", tile.few)):
+    for rows, vectors in product((tile.rows, tile.few), (tile.vectors, 1)):
+        name = f"micro_{rows}_{vectors}"
         loops = [
             block
             for block in blocks(function(text, name))
@@ -36,15 +38,16 @@ def test_no_sum_leaves_the_registers(cpu: str, bits: int) -> None:
         (loop,) = loops
         assert [line for line in loop if STACK.search(line)] == []
         found = sum(bool(re.search(rf"\b{MULTIPLY[cpu]}\b", line)) for line in loop)
-        assert found == rows * tile.vectors
+        assert found == rows * vectors
 
 
 @pytest.mark.parametrize("cpu", ["x86-64-v3", "x86-64-v4"])
 def test_no_vector_is_on_the_stack_at_all(cpu: str) -> None:
     target = OTHERS[cpu]
     text = assembly(gemm.module_text(target, 32), target)
-    for name in ("micro", "micro_few"):
-        lines = function(text, name)
+    tile = gemm.tile_for(target, 32)
+    for rows, vectors in product((tile.rows, tile.few), (tile.vectors, 1)):
+        lines = function(text, f"micro_{rows}_{vectors}")
         assert [x for x in lines if STACK.search(x) and re.search(r"%[xyz]mm", x)] == []
 
 

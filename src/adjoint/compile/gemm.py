@@ -15,6 +15,7 @@ of k; neither tiles nor threads change that, so neither changes a bit of the res
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ RECORD = (  # what the entry reads, 64 bits each; strides in elements
     "height", "scratch", "scratch_size", "counter",
 )  # fmt: skip
 RECORD_FORMAT = f"{len(RECORD)}q"
+AHEAD = 12  # rows that are asked for in advance
 SLACK = 64  # elements behind the panels that whole vectors may touch
 
 
@@ -104,8 +106,11 @@ class Template:
         self.turn = self.write_turn()
         self.pack_a = self.pack("pack_a", tile.rows)
         self.pack_b = self.pack("pack_b", tile.columns)
-        self.many = self.micro("micro", tile.rows)
-        self.few = self.micro("micro_few", tile.few)
+        self.kernels = {
+            (rows, vectors): self.micro(f"micro_{rows}_{vectors}", rows, vectors)
+            for rows in (tile.rows, tile.few)
+            for vectors in (tile.vectors, 1)
+        }
         self.copy = self.copy_out()
         self.strip = self.write_strip()
         self.block = self.write_block()
@@ -125,33 +130,33 @@ class Template:
         name = f"llvm.fma.v{self.tile.lanes}f{self.tile.bits}"
         return w.intrinsic(name, c.type, [a, b, c])
 
-    def micro(self, name: str, rows: int) -> Any:
+    def micro(self, name: str, rows: int, vectors: int) -> Any:
         """c tile = panel of a @ panel of b, or += with ``add``; ``step`` is the row stride of c."""
         tile, element = self.tile, self.element
         w = self.begin(name, 3, 3)
         a, b, c, k, step, add = w.arguments
         vector = w.vector(element, tile.lanes)
         zero = w.lib.Constant(vector, None)
-        self.fetch(w, c, step, rows)
-        start = [zero] * (rows * tile.vectors)
+        self.fetch(w, c, step, rows, vectors * tile.lanes)
+        start = [zero] * (rows * vectors)
         with w.loop(w.number(0), k, w.number(1), [a, b, *start]) as loop:
             a, b, *sums = loop.values
             row = [
                 w.load(vector, w.at(b, v * tile.lanes, element), tile.lanes * tile.nbytes)
-                for v in range(tile.vectors)
+                for v in range(vectors)
             ]
             for i in range(rows):
                 scalar = w.load(element, w.at(a, i, element), tile.nbytes)
                 factor = w.splat(scalar, tile.lanes)
                 for v, other in enumerate(row):
-                    at = i * tile.vectors + v
+                    at = i * vectors + v
                     sums[at] = self.multiply_add(w, factor, other, sums[at])
             loop.carry = [w.at(a, tile.rows, element), w.at(b, tile.columns, element), *sums]
         sums = loop.values[2:]
         places = [
             w.at(c, w.b.add(w.b.mul(step, w.number(i)), w.number(v * tile.lanes)), element)
             for i in range(rows)
-            for v in range(tile.vectors)
+            for v in range(vectors)
         ]
         with w.either(w.b.icmp_signed("!=", add, w.number(0))) as (then, otherwise):
             with then:
@@ -164,72 +169,83 @@ class Template:
         w.end()
         return w.function
 
-    def fetch(self, w: Writer, c: Any, step: Any, rows: int) -> None:
+    def fetch(self, w: Writer, c: Any, step: Any, rows: int, columns: int) -> None:
         """Ask for the lines of a tile of c, which are needed when its sums are done."""
-        small = w.lib.IntType(32)
-        write, keep, data = (w.lib.Constant(small, number) for number in (1, 3, 1))
-        line = 64 // self.tile.nbytes
         for i in range(rows):
             row = w.at(c, w.b.mul(step, w.number(i)), self.element)
-            for first in range(0, self.tile.columns, line):
-                place = w.at(row, first, self.element)
-                w.intrinsic("llvm.prefetch.p0", w.lib.VoidType(), [place, write, keep, data])
+            for first in range(0, columns, 64 // self.tile.nbytes):
+                self.prefetch(w, w.at(row, first, self.element), 1)
+
+    def prefetch(self, w: Writer, place: Any, write: int) -> None:
+        """Bring a line into the cache; nothing happens where there is no memory."""
+        keep, data = 3, 1
+        numbers = [w.lib.Constant(w.lib.IntType(32), x) for x in (write, keep, data)]
+        w.intrinsic("llvm.prefetch.p0", w.lib.VoidType(), [place, *numbers])
 
     def copy_out(self) -> Any:
         """Part of a tile in memory to c through both strides, or added to it."""
-        element, size = self.element, self.tile.nbytes
+        size, lanes = self.tile.nbytes, self.tile.lanes
         w = self.begin("copy_out", 2, 5)
         tile, c, rows, columns, row_step, column_step, add = w.arguments
         zero, one = w.number(0), w.number(1)
         adds = w.b.icmp_signed("!=", add, zero)
-        with w.loop(zero, rows, one) as i, w.loop(zero, columns, one) as j:
-            at = w.b.add(w.b.mul(i.index, w.number(self.tile.columns)), j.index)
-            value = w.load(element, w.at(tile, at, element), size)
-            to = w.b.add(w.b.mul(i.index, row_step), w.b.mul(j.index, column_step))
-            place = w.at(c, to, element)
-            with w.either(adds) as (then, otherwise):
-                with then:
-                    old = w.load(element, place, size)
-                    w.store(w.b.fadd(old, value), place, size)
-                with otherwise:
-                    w.store(value, place, size)
+        side_by_side = w.b.icmp_signed("==", column_step, one)
+        whole = w.b.mul(w.b.udiv(columns, w.number(lanes)), w.number(lanes))
+        whole = w.b.select(side_by_side, whole, zero)
+        with w.loop(zero, rows, one) as i:
+            source = w.at(tile, w.b.mul(i.index, w.number(self.tile.columns)), self.element)
+            target = w.at(c, w.b.mul(i.index, row_step), self.element)
+
+            def move(kind: Any, start: Any, stop: Any, count: int) -> None:
+                with w.loop(start, stop, w.number(count)) as j:
+                    value = w.load(kind, w.at(source, j.index, self.element), size)
+                    place = w.at(target, w.b.mul(j.index, column_step), self.element)
+                    with w.either(adds) as (then, otherwise):
+                        with then:
+                            w.store(w.b.fadd(w.load(kind, place, size), value), place, size)
+                        with otherwise:
+                            w.store(value, place, size)
+
+            move(w.vector(self.element, lanes), zero, whole, lanes)
+            move(self.element, whole, columns, 1)
         w.end()
         return w.function
 
     def write_strip(self) -> Any:
         """One panel of a times one panel of b: a whole tile, or pieces of it at the edges."""
-        tile, element = self.tile, self.element
+        tile = self.tile
         w = self.begin("strip", 4, 6)
-        a, b, c, spare, k, rows, columns, row_step, column_step, add = w.arguments
-        zero = w.number(0)
-        wide = w.b.and_(
-            w.b.icmp_signed("==", columns, w.number(tile.columns)),
-            w.b.icmp_signed("==", column_step, w.number(1)),
-        )
-
-        def piece(kernel: Any, height: int, first: Any) -> None:
-            left = w.b.sub(rows, first)
-            tall = w.b.icmp_signed(">=", left, w.number(height))
-            direct = w.b.and_(wide, tall)
-            place = w.at(c, w.b.mul(first, row_step), element)
-            to = w.b.select(direct, place, spare)
-            step = w.b.select(direct, row_step, w.number(tile.columns))
-            w.b.call(
-                kernel, [w.at(a, first, element), b, to, k, step, w.b.select(direct, add, zero)]
-            )
-            with w.when(w.b.not_(direct)):
-                height_left = w.minimum(left, w.number(height))
-                w.b.call(
-                    self.copy, [spare, place, height_left, columns, row_step, column_step, add]
-                )
-
-        with w.either(w.b.icmp_signed("==", rows, w.number(tile.rows))) as (then, otherwise):
-            with then:
-                piece(self.many, tile.rows, zero)
-            with otherwise, w.loop(zero, rows, w.number(tile.few)) as loop:
-                piece(self.few, tile.few, loop.index)
-        w.end()
+        rows, columns = w.arguments[5:7]
+        zero, lanes = w.number(0), w.number(tile.lanes)
+        for vectors, fits in ((1, w.b.icmp_signed("<=", columns, lanes)), (tile.vectors, None)):
+            with nullcontext() if fits is None else w.when(fits):
+                whole = w.b.icmp_signed("==", rows, w.number(tile.rows))
+                with w.either(whole) as (then, otherwise):
+                    with then:
+                        self.piece(w, tile.rows, vectors, zero)
+                    with otherwise, w.loop(zero, rows, w.number(tile.few)) as loop:
+                        self.piece(w, tile.few, vectors, loop.index)
+                w.end()
         return w.function
+
+    def piece(self, w: Writer, height: int, vectors: int, first: Any) -> None:
+        """Rows from ``first`` on by the kernel for ``height`` and ``vectors``: straight into c
+        where that takes the whole piece, else by way of the spare tile."""
+        tile, element = self.tile, self.element
+        a, b, c, spare, k, rows, columns, row_step, column_step, add = w.arguments
+        left = w.b.sub(rows, first)
+        tall = w.b.icmp_signed(">=", left, w.number(height))
+        wide = w.b.icmp_signed("==", columns, w.number(vectors * tile.lanes))
+        side_by_side = w.b.icmp_signed("==", column_step, w.number(1))
+        direct = w.b.and_(w.b.and_(tall, wide), side_by_side)
+        place = w.at(c, w.b.mul(first, row_step), element)
+        to = w.b.select(direct, place, spare)
+        step = w.b.select(direct, row_step, w.number(tile.columns))
+        adds = w.b.select(direct, add, w.number(0))
+        w.b.call(self.kernels[height, vectors], [w.at(a, first, element), b, to, k, step, adds])
+        with w.when(w.b.not_(direct)):
+            height_left = w.minimum(left, w.number(height))
+            w.b.call(self.copy, [spare, place, height_left, columns, row_step, column_step, add])
 
     def write_block(self) -> Any:
         """One job: a block of c, over all of k."""
@@ -292,23 +308,25 @@ class Template:
     def pack(self, name: str, width: int) -> Any:
         """One panel: ``count`` lines, ``across`` apart, of ``k`` elements, ``along`` apart.
 
-        Lines that are missing repeat the last one; what is computed from them is never stored.
+        Where ``count`` is less than the width, other places hold anything: what is computed from
+        them is never stored.
         """
         w = self.begin(name, 2, 4)
         _, _, count, k, across, along = w.arguments
         one = w.number(1)
         full = w.b.icmp_signed("==", count, w.number(width))
-        rows = w.b.and_(full, w.b.icmp_signed("==", across, one))
-        with w.either(rows) as (then, otherwise):
-            with then:
-                self.pack_rows(w, width)
-            with otherwise:
-                lanes = w.number(self.tile.lanes)
-                whole = w.b.mul(w.b.udiv(k, lanes), lanes)
-                contiguous = w.b.icmp_signed("==", along, one)
-                whole = w.b.select(contiguous, whole, w.number(0))
-                self.pack_transposed(w, width, whole)
-                self.pack_rest(w, width, whole)
+        with w.when(w.b.icmp_signed("==", across, one)):
+            with w.either(full) as (then, otherwise):
+                with then:
+                    self.pack_rows(w, width)
+                with otherwise:
+                    self.pack_narrow_rows(w, width)
+            w.end()
+        lanes = w.number(self.tile.lanes)
+        whole = w.b.mul(w.b.udiv(k, lanes), lanes)
+        whole = w.b.select(w.b.icmp_signed("==", along, one), whole, w.number(0))
+        self.pack_transposed(w, width, whole)
+        self.pack_rest(w, width, whole)
         w.end()
         return w.function
 
@@ -319,8 +337,30 @@ class Template:
         row = w.vector(self.element, width)
         with w.loop(w.number(0), k, w.number(1)) as loop:
             start = w.at(source, w.b.mul(loop.index, along), self.element)
+            # rows may be pages apart, where the processor does not look ahead by itself
+            later = w.at(start, w.b.mul(along, w.number(AHEAD)), self.element)
+            for first in range(0, width, 64 // size):
+                self.prefetch(w, w.at(later, first, self.element), 0)
             to = w.at(panel, w.b.mul(loop.index, w.number(width)), self.element)
             w.store(w.load(row, start, size), to, size)
+
+    def pack_narrow_rows(self, w: Writer, width: int) -> None:
+        """The same for less than a panel: vectors, then single elements."""
+        source, panel, count, k, _, along = w.arguments
+        lanes, size = self.tile.lanes, self.tile.nbytes
+        zero, one = w.number(0), w.number(1)
+        whole = w.b.mul(w.b.udiv(count, w.number(lanes)), w.number(lanes))
+        with w.loop(zero, k, one) as loop:
+            start = w.at(source, w.b.mul(loop.index, along), self.element)
+            to = w.at(panel, w.b.mul(loop.index, w.number(width)), self.element)
+            vector = w.vector(self.element, lanes)
+            for kind, first, last, step in (
+                (vector, zero, whole, lanes),
+                (self.element, whole, count, 1),
+            ):
+                with w.loop(first, last, w.number(step)) as j:
+                    value = w.load(kind, w.at(start, j.index, self.element), size)
+                    w.store(value, w.at(to, j.index, self.element), size)
 
     def pack_transposed(self, w: Writer, width: int, whole: Any) -> None:
         """Each line is contiguous: squares of ``lanes`` by ``lanes`` are turned in registers.

@@ -14,7 +14,7 @@ from adjoint.ops.movement import flip, permute, reshape, swap_last
 from adjoint.ops.rows import each, full, op, with_batch
 from adjoint.runtime.device import CPU
 
-LARGE = 1 << 21  # multiply-adds from which a compiled product is faster than NumPy's
+LARGE = 1 << 20  # multiply-adds from which a compiled product is faster than NumPy's
 
 
 def _dot_type(a: Node, b: Node) -> Type:
