@@ -14,6 +14,7 @@ from adjoint.runtime.device import CPU
 def register() -> None:
     """Let eager ops on the CPU use compiled kernels."""
     CPU.kernels["dot"] = _dot
+    CPU.kernels["conv"] = _conv
 
 
 def _dot(a: Any, b: Any) -> Any:
@@ -22,3 +23,11 @@ def _dot(a: Any, b: Any) -> Any:
 
     CPU.kernels["dot"] = dot
     return dot(a, b)
+
+
+def _conv(*args: Any) -> Any:
+    """The compiled convolution, put in its place when first asked for."""
+    from adjoint.compile.convolutions import conv  # loads LLVM
+
+    CPU.kernels["conv"] = conv
+    return conv(*args)

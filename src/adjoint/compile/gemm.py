@@ -75,7 +75,7 @@ def scratch_size(tile: Tile, columns: int, depth: int, height: int) -> int:
     return -(-(tile.rows * tile.columns + panels * depth + SLACK) // page) * page
 
 
-def module_text(target: Target, bits: int) -> str:
+def module_text(target: Target, bits: int, kind: type[Template] | None = None) -> str:
     """LLVM IR with the function ``gemm(record, thread)``.
 
     It takes jobs, blocks of c of ``rows`` by ``columns``, from the record's counter until none is
@@ -85,7 +85,7 @@ def module_text(target: Target, bits: int) -> str:
     lib = ir()
     module = lib.Module(f"gemm_f{bits}", context=lib.Context())
     module.triple = target.triple
-    Template(module, target, tile_for(target, bits)).write()
+    (kind or Template)(module, target, tile_for(target, bits)).write()
     return str(module)
 
 
@@ -105,7 +105,7 @@ class Template:
         tile = self.tile
         self.turn = self.write_turn()
         self.pack_a = self.pack("pack_a", tile.rows)
-        self.pack_b = self.pack("pack_b", tile.columns)
+        self.pack_b = self.write_pack_b()
         self.kernels = {
             (rows, vectors): self.micro(f"micro_{rows}_{vectors}", rows, vectors)
             for rows in (tile.rows, tile.few)
@@ -261,28 +261,22 @@ class Template:
         rows = w.minimum(field["rows"], sub(field["m"], top))
         columns = w.minimum(field["columns"], sub(field["n"], left))
 
-        def corner(name: str, row: Any, column: Any) -> Any:
-            offset = mul(batch, field[f"{name}_batch"])
-            offset = add(offset, mul(row, field[f"{name}_row"]))
-            return w.at(field[name], add(offset, mul(column, field[f"{name}_column"])), element)
-
         b_panels = w.at(scratch, tile.rows * tile.columns, element)
         b_size = mul(mul(w.up(columns, nr), nr), field["depth"])
         a_panels = w.at(b_panels, b_size, element)
         with w.loop(zero, field["k"], field["depth"]) as deep:
             k = w.minimum(field["depth"], sub(field["k"], deep.index))
             adds = w.b.zext(w.b.icmp_signed("!=", deep.index, zero), self.word)
-            source = corner("b", deep.index, left)
-            self.pack_all(w, self.pack_b, tile.columns, source, columns, k,
-                          (field["b_column"], field["b_row"]), b_panels)  # fmt: skip
+            self.panels_of_b(w, field, batch, deep.index, left, columns, k, b_panels)
             with w.loop(zero, rows, field["height"]) as down:
                 height = w.minimum(field["height"], sub(rows, down.index))
                 first = add(top, down.index)
-                source = corner("a", first, deep.index)
+                source = self.corner(w, field, "a", batch, first, deep.index)
                 self.pack_all(w, self.pack_a, tile.rows, source, height, k,
                               (field["a_row"], field["a_column"]), a_panels)  # fmt: skip
                 with w.loop(zero, columns, nr) as j, w.loop(zero, height, mr) as i:
-                    target = corner("c", add(first, i.index), add(left, j.index))
+                    row, column = add(first, i.index), add(left, j.index)
+                    target = self.corner(w, field, "c", batch, row, column)
                     w.b.call(self.strip, [
                         w.at(a_panels, mul(i.index, k), element),
                         w.at(b_panels, mul(j.index, k), element), target, scratch, k,
@@ -291,6 +285,27 @@ class Template:
                     ])  # fmt: skip
         w.end()
         return w.function
+
+    def corner(
+        self, w: Writer, field: dict[str, Any], name: str, batch: Any, row: Any, column: Any
+    ) -> Any:
+        """The address of an element of an operand."""
+        offset = w.b.mul(batch, field[f"{name}_batch"])
+        offset = w.b.add(offset, w.b.mul(row, field[f"{name}_row"]))
+        offset = w.b.add(offset, w.b.mul(column, field[f"{name}_column"]))
+        return w.at(field[name], offset, self.element)
+
+    def write_pack_b(self) -> Any:
+        return self.pack("pack_b", self.tile.columns)
+
+    def panels_of_b(
+        self, w: Writer, field: dict[str, Any], batch: Any, deep: Any, left: Any, columns: Any,
+        k: Any, panels: Any,
+    ) -> None:  # fmt: skip
+        """Rows from ``deep`` on and columns from ``left`` on, into panels."""
+        source = self.corner(w, field, "b", batch, deep, left)
+        steps = (field["b_column"], field["b_row"])
+        self.pack_all(w, self.pack_b, self.tile.columns, source, columns, k, steps, panels)
 
     def pack_all(
         self, w: Writer, pack: Any, width: int, source: Any, count: Any, k: Any,

@@ -12,7 +12,7 @@ import numpy as np
 from adjoint.compile.backends.cpu import pool
 from adjoint.compile.backends.cpu.link import address
 from adjoint.compile.backends.cpu.target import host
-from adjoint.compile.gemm import RECORD_FORMAT, Tile, module_text, scratch_size, tile_for
+from adjoint.compile.gemm import RECORD_FORMAT, Template, Tile, module_text, scratch_size, tile_for
 from adjoint.runtime.threads import get_num_threads
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -53,17 +53,26 @@ def product(a: Array, b: Array) -> Array:
     size = a.itemsize
     a_start, a_batch, a_row, a_column = layout(a, size)
     b_start, b_batch, b_row, b_column = layout(b, size)
-    plan = plan_for(a.shape, n, size * 8, get_num_threads())
+    batch = len(a) if a.ndim == 3 else 1
+    run_product(
+        Template, size, batch, m, n, k, a_start, b_start, out.__array_interface__["data"][0],
+        a_row, a_column, b_row, b_column, n, 1, a_batch, b_batch, m * n,
+    )  # fmt: skip
+    return out
+
+
+def run_product(
+    kind: type[Template], size: int, batch: int, m: int, n: int, k: int, *layout: int
+) -> None:
+    """``batch`` products of ``kind`` and elements of ``size`` bytes; ``layout``: the record from
+    the addresses on, up to the strides of the batch."""
+    a, b, c, *steps = layout
+    plan = plan_for(kind, size * 8, batch, m, n, k, get_num_threads())
     space = FREE.pop() if FREE else Workspace()  # one list step: safe between threads
     memory = space.reserve(plan.parts * plan.size * size)
-    PACK(
-        space.record, 0, a_start, b_start, out.__array_interface__["data"][0], m, n, k,
-        a_row, a_column, b_row, b_column, n, 1, a_batch, b_batch, m * n, *plan.blocks,
-        memory, plan.size, 0,
-    )  # fmt: skip
+    PACK(space.record, 0, a, b, c, m, n, k, *steps, *plan.blocks, memory, plan.size, 0)
     pool.run(plan.start, space.address, plan.parts)
     FREE.append(space)
-    return out
 
 
 def countable(array: Array) -> Array:
@@ -112,12 +121,14 @@ class Plan(NamedTuple):
 
 
 @lru_cache(4096)
-def plan_for(shape: tuple[int, ...], n: int, bits: int, threads: int) -> Plan:
-    """The plan for a of ``shape`` times b with ``n`` columns."""
-    start, tile = compiled(bits)
-    *lead, m, k = shape
-    batch = lead[0] if lead else 1
-    rows, columns = blocks(m, n, max(threads // batch, 1), tile)
+def plan_for(
+    kind: type[Template], bits: int, batch: int, m: int, n: int, k: int, threads: int
+) -> Plan:
+    """The plan for ``batch`` products of m by k with k by n."""
+    start, tile = compiled(kind, bits)
+    # a batch that goes up evenly, or nearly, needs no smaller jobs
+    wanted = 1 if batch % threads == 0 or batch >= 4 * threads else threads
+    rows, columns = blocks(m, n, wanted, tile)
     down, across = -(-m // rows), -(-n // columns)
     depth = -(-k // -(-k // DEPTH))
     jobs = batch * down * across
@@ -147,8 +158,8 @@ def part(size: int, count: int, unit: int) -> int:
 
 
 @cache
-def compiled(bits: int) -> Kernel:
+def compiled(kind: type[Template], bits: int) -> Kernel:
     """The product of floats with ``bits``, compiled or from the cache on disk."""
     target = host()
-    start = address(module_text(target, bits), "gemm")
+    start = address(module_text(target, bits, kind), "gemm")
     return Kernel(start, tile_for(target, bits))

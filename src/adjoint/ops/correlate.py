@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from adjoint.runtime.device import CPU
 from adjoint.runtime.threads import share
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -32,6 +33,8 @@ Pads = tuple[tuple[int, int], ...]
 BUFFER = 1 << 22  # bytes of windows or products made at a time
 WASTE = 1.5  # a row may be this many times longer than the part of it that is wanted
 NARROW = 64  # matrices with fewer columns than this are set side by side, image by image
+LARGE = 1 << 20  # multiply-adds from which a compiled kernel is faster
+FEW = 8  # output channels per group; with fewer, a compiled kernel is not
 matmul: Callable[..., Any] = np.matmul  # named here, so that a test can count multiplications
 
 
@@ -59,7 +62,12 @@ def correlate(
     taps = prod(w.shape[2:])
     gathered = w.shape[1] * groups * taps * prod(places)
     scattered = w.shape[0] * taps * prod(x.shape[2:])
-    if all(s == 1 for s in stride) and 2 * scattered <= gathered:
+    work = x.shape[0] * w.shape[0] * w.shape[1] * taps * prod(places)
+    fast = CPU.kernels.get("conv") if work >= LARGE and w.shape[0] >= FEW * groups else None
+    if fast is not None and x.dtype.char in "fd" and all(i == 1 for i in inner):
+        x = _prepare(x, padding, inner, sizes)
+        out = fast(x, w, stride, dilation, groups, places)
+    elif all(s == 1 for s in stride) and 2 * scattered <= gathered:
         out = _scatter(x, w, padding, dilation, inner, groups, places)
     else:
         x = _prepare(x, padding, inner, sizes)
