@@ -15,7 +15,8 @@ from adjoint.compile.windows import Windows
 Array = np.ndarray[Any, np.dtype[Any]]
 Shape = tuple[int, ...]
 
-WASTE = 1.5  # a row may be this many times longer than the part of it that is wanted
+# What it costs to pack an element as part of a vector and alone, in multiply-adds.
+TOGETHER, ALONE = 4, 32
 NARROW = 128  # with fewer places than this, all images are one product
 
 
@@ -29,8 +30,10 @@ def conv(x: Array, w: Array, stride: Shape, dilation: Shape, groups: int, places
     height = outs // groups
     image, channel, *spatial = (step // size for step in x.strides)
     pitch = x.shape[-1]
-    row_taps, row_steps, tap_pitch = _runs(taps, dilation, pitch, prod(taps) > prod(places))
-    columns, column_steps, pitch = _runs(places, stride, pitch, True)
+    row_taps, row_steps, tap_pitch = _runs(
+        taps, dilation, pitch, height if prod(taps) > prod(places) else 0
+    )
+    columns, column_steps, pitch = _runs(places, stride, pitch, height)
     in_one = prod(columns) < NARROW and n > 1
     lead = (n,) if in_one else ()
     rows = _table((channels, *row_taps), (channel, *_scaled(spatial, row_steps)))
@@ -54,13 +57,19 @@ def conv(x: Array, w: Array, stride: Shape, dilation: Shape, groups: int, places
     return _by_rows(out, places, pitch)
 
 
-def _runs(sizes: Shape, steps: Shape, pitch: int, wanted: bool) -> tuple[Shape, Shape, int]:
-    """The axes ``sizes``, the last two as one where rows may be read whole, past their end; the
-    length of a row then, else 0."""
-    is_run = wanted and len(sizes) > 1 and steps[-2:] == (1, 1) and pitch <= WASTE * sizes[-1]
-    if not is_run:
+def _runs(sizes: Shape, steps: Shape, pitch: int, height: int) -> tuple[Shape, Shape, int]:
+    """The axes ``sizes``, the last two as one where it pays to read rows whole, past the part of
+    them that is wanted; and the length of a row then, else 0.
+
+    Each element is used ``height`` times: with many uses, few elements matter more than vectors.
+    """
+    rank = len(sizes)  # named, for the type checker's sake
+    if rank < 2 or height == 0 or steps[-2:] != (1, 1):
         return sizes, steps, 0
-    return (*sizes[:-2], (sizes[-2] - 1) * pitch + sizes[-1]), (*steps[:-2], 1), pitch
+    run = (sizes[-2] - 1) * pitch + sizes[-1]
+    if run * (height + TOGETHER) > sizes[-2] * sizes[-1] * (height + ALONE):
+        return sizes, steps, 0
+    return (*sizes[:-2], run), (*steps[:-2], 1), pitch
 
 
 def _scaled(spatial: list[int], steps: Shape) -> Shape:

@@ -24,7 +24,7 @@ from adjoint.runtime.threads import get_num_threads
 SPINS = 20_000  # looks at the tickets before a worker goes to sleep: some 300 microseconds
 PATIENCE = 4_000  # looks at the count before the poster lets others have its core
 # Places in the state, in words; what different threads write is on different cache lines.
-TICKETS, FINISHED, FUNCTION, RECORD, WORDS = 0, 16, 32, 33, 48
+TICKETS, PENDING, FUNCTION, RECORD, WORDS = 0, 16, 32, 33, 48
 
 
 class Functions(NamedTuple):
@@ -57,15 +57,28 @@ class Pool:
         try:
             self.hire(parts - 1)
             functions = compiled(host())
-            state = addressof(self.state)
-            functions.post(state, kernel, record, parts - 1)
-            for _ in range(min(parts - 1, len(self.asleep))):
-                self.asleep.pop().release()
-            call(record, 0)
-            while functions.join(state, parts - 1):
-                time.sleep(0)
+            try:
+                functions.post(addressof(self.state), kernel, record, parts - 1)
+                for _ in range(min(parts - 1, len(self.asleep))):
+                    self.asleep.pop().release()
+                call(record, 0)
+            finally:
+                self.settle(functions.join)
         finally:
             self.busy.release()
+
+    def settle(self, join: Any) -> None:
+        """Wait until no worker touches the task; Ctrl-C takes effect after that."""
+        pressed: KeyboardInterrupt | None = None
+        while True:
+            try:
+                if join(addressof(self.state)) == 0:
+                    break
+                time.sleep(0)  # this core may be the one a worker waits for
+            except KeyboardInterrupt as problem:
+                pressed = problem
+        if pressed is not None:
+            raise pressed
 
     def hire(self, count: int) -> None:
         while len(self.workers) < count:
@@ -139,7 +152,7 @@ def compiled(target: Target) -> Functions:
         # holds the interpreter lock: it only stores four words
         PYFUNCTYPE(None, c_void_p, c_void_p, c_void_p, c_int64)(address(text, "post")),
         CFUNCTYPE(None, c_void_p, c_int64)(address(text, "serve")),
-        CFUNCTYPE(c_int64, c_void_p, c_int64)(address(text, "join")),
+        CFUNCTYPE(c_int64, c_void_p)(address(text, "join")),
     )
 
 
@@ -151,7 +164,7 @@ def module_text(target: Target) -> str:
     word, pointer = lib.IntType(64), lib.PointerType()
     _post(Writer(module, "post", [pointer, pointer, pointer, word]))
     _serve(Writer(module, "serve", [pointer, word]), target)
-    _join(Writer(module, "join", [pointer, word], word), target)
+    _join(Writer(module, "join", [pointer], word), target)
     return str(module)
 
 
@@ -160,7 +173,7 @@ def _post(w: Writer) -> None:
     state, kernel, record, tickets = w.arguments
     w.store(kernel, w.at(state, FUNCTION, w.word), 8)
     w.store(record, w.at(state, RECORD, w.word), 8)
-    w.store(w.number(0), w.at(state, FINISHED, w.word), 8)
+    w.store(tickets, w.at(state, PENDING, w.word), 8)
     # llvmlite's atomic store knows no opaque pointers; an exchange does the same
     w.b.atomic_rmw("xchg", w.at(state, TICKETS, w.word), tickets, "release")
     w.end()
@@ -188,7 +201,7 @@ def _serve(w: Writer, target: Target) -> None:
     kernel = w.load(kind.as_pointer(), w.at(state, FUNCTION, w.word), 8)
     record = w.load(w.pointer, w.at(state, RECORD, w.word), 8)
     b.call(kernel, [record, seen])
-    b.atomic_rmw("add", w.at(state, FINISHED, w.word), one, "release")
+    b.atomic_rmw("sub", w.at(state, PENDING, w.word), one, "release")
     b.branch(look)
     b.position_at_end(rest)
     _pause(w, target)
@@ -202,19 +215,18 @@ def _serve(w: Writer, target: Target) -> None:
 
 
 def _join(w: Writer, target: Target) -> None:
-    """join(state, tickets): how many workers are not back yet, after some time of waiting."""
-    state, tickets = w.arguments
+    """join(state): how many workers are not back yet, after some time of waiting."""
+    (state,) = w.arguments
     b, zero, one = w.b, w.number(0), w.number(1)
     back = b.atomic_rmw("xchg", w.at(state, TICKETS, w.word), zero, "monotonic")
-    # Tickets taken back count as finished, so that a second call finds the same sum.
-    finished = w.at(state, FINISHED, w.word)
-    b.atomic_rmw("add", finished, back, "monotonic")
+    pending = w.at(state, PENDING, w.word)
+    b.atomic_rmw("sub", pending, back, "monotonic")
     look, rest, done = (w.function.append_basic_block(n) for n in ("look", "rest", "done"))
     start = b.block
     b.branch(look)
     b.position_at_end(look)
     left = b.phi(w.word)
-    missing = b.sub(tickets, b.load_atomic(finished, "acquire", 8, typ=w.word))
+    missing = b.load_atomic(pending, "acquire", 8, typ=w.word)
     stays = b.and_(w.less(zero, missing), w.less(zero, left))
     b.cbranch(stays, rest, done)
     b.position_at_end(rest)
