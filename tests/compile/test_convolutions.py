@@ -107,6 +107,17 @@ def test_images_whose_memory_is_permuted(always: list[tuple[int, ...]]) -> None:
     assert np.allclose(found, expected.numpy(), rtol=1e-4, atol=1e-4)
 
 
+def test_images_at_odd_addresses(always: list[tuple[int, ...]]) -> None:
+    records = np.zeros(4, np.dtype([("tag", "i1"), ("image", "f4", (3, 12, 13))]))
+    x = records["image"]
+    x[...] = random((4, 3, 12, 13), "f", 0)
+    w = random((16, 3, 3, 3), "f", 1)
+    found = correlate.correlate(x, w, (1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1), 1)
+    expected = torch.nn.functional.conv2d(torch.from_numpy(x.copy()), torch.from_numpy(w))
+    assert len(always) == 1
+    assert np.allclose(found, expected.numpy(), rtol=1e-4, atol=1e-4)
+
+
 def test_the_bits_do_not_depend_on_the_threads(
     threads: None, always: list[tuple[int, ...]]
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from adjoint.compile.products import run_product
+from adjoint.compile.products import countable, run_product
 from adjoint.compile.windows import Windows
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -25,7 +25,7 @@ def conv(x: Array, w: Array, stride: Shape, dilation: Shape, groups: int, places
 
     x is padded already, its rows are contiguous. The result may be a view with strides.
     """
-    size = x.itemsize
+    x, size = countable(x), x.itemsize
     n, outs, channels, taps = x.shape[0], w.shape[0], w.shape[1], w.shape[2:]
     height = outs // groups
     image, channel, *spatial = (step // size for step in x.strides)
