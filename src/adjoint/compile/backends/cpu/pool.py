@@ -44,6 +44,8 @@ class Pool:
         self.asleep: list[Any] = []
         self.stopping = False
         self.state = (c_int64 * WORDS)()
+        self.address = addressof(self.state)
+        self.functions: Functions | None = None
 
     def run(self, kernel: int, record: int, parts: int) -> None:
         """kernel(record, i) for i = 0 here and, on workers, for i < ``parts``.
@@ -55,24 +57,34 @@ class Pool:
             call(record, 0)  # another thread has the workers
             return
         try:
-            self.hire(parts - 1)
-            functions = compiled(host())
+            if len(self.workers) < parts - 1 or self.functions is None:
+                self.functions = compiled(host())
+                self.hire(parts - 1)
+            functions = self.functions
             try:
-                functions.post(addressof(self.state), kernel, record, parts - 1)
-                for _ in range(min(parts - 1, len(self.asleep))):
-                    self.asleep.pop().release()
+                functions.post(self.address, kernel, record, parts - 1)
+                self.wake(parts - 1)
                 call(record, 0)
             finally:
                 self.settle(functions.join)
         finally:
             self.busy.release()
 
+    def wake(self, count: int) -> None:
+        """Wake at most ``count`` of the workers that sleep."""
+        for _ in range(count):
+            try:
+                sleeper = self.asleep.pop()
+            except IndexError:  # others are awake, or have just seen the task themselves
+                return
+            sleeper.release()
+
     def settle(self, join: Any) -> None:
         """Wait until no worker touches the task; Ctrl-C takes effect after that."""
         pressed: KeyboardInterrupt | None = None
         while True:
             try:
-                if join(addressof(self.state)) == 0:
+                if join(self.address) == 0:
                     break
                 time.sleep(0)  # this core may be the one a worker waits for
             except KeyboardInterrupt as problem:
@@ -89,12 +101,11 @@ class Pool:
 
     def work(self) -> None:
         """What a worker does: serve, then sleep until somebody posts."""
-        state = addressof(self.state)
         serve = compiled(host()).serve
         wake = threading.Lock()
         wake.acquire()
         while not self.stopping:
-            serve(state, SPINS)
+            serve(self.address, SPINS)
             # First announced, then looked once more: a task posted in between is seen here, and
             # one posted later finds the announcement.
             self.asleep.append(wake)
@@ -110,8 +121,7 @@ class Pool:
         """Send the workers home, before the interpreter goes."""
         self.stopping = True
         while any(worker.is_alive() for worker in self.workers):
-            while self.asleep:
-                self.asleep.pop().release()
+            self.wake(len(self.workers))
             time.sleep(0.0005)
 
 
