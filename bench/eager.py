@@ -90,17 +90,11 @@ def main() -> None:
 
 
 def report(rows: list[dict[str, Any]], makers: list[str]) -> None:
-    print(
-        f"{'operation':24}{'grad':>6}{'numpy':>9}"
-        + "".join(f"{m:>9}" for m in makers)
-        + "  above numpy (us)"
-    )
+    print(f"{'operation':24}{'grad':>6}{'numpy':>9}" + "".join(f"{m:>9}" for m in makers) + "  above numpy (us)")
     for row in rows:
         above = row["adjoint"] - row["numpy"]
         cells = "".join(f"{row[m]:9.2f}" for m in makers)
-        print(
-            f"{row['case']:24}{'on' if row['grad'] else 'off':>6}{row['numpy']:9.2f}{cells}{above:9.2f}"
-        )
+        print(f"{row['case']:24}{'on' if row['grad'] else 'off':>6}{row['numpy']:9.2f}{cells}{above:9.2f}")
 
 
 if __name__ == "__main__":
