@@ -1,10 +1,11 @@
-"""What it costs to have a library: megabytes on disk with all it needs, and seconds to import it.
+"""What it costs to have a library: megabytes on disk with all it needs, seconds to begin.
 
     python bench/footprint.py [--json FILE]
 
 Sizes are sums over the installed files of the package and everything it requires, without
-extras. Import times are the best of seven fresh processes, less that of an empty one. Only what
-is installed is measured.
+extras. Times are the best of seven fresh processes, less that of an empty one: to import it, and to
+import it and make a first array, because some libraries load their parts late. Only what is
+installed is measured.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ import time
 from datetime import date
 from importlib.metadata import PackageNotFoundError, distribution
 
-LIBRARIES = ("adjoint", "torch", "jax", "numpy")
+LIBRARIES = {
+    "adjoint": "import adjoint; adjoint.tensor([1.0])",
+    "torch": "import torch; torch.tensor([1.0])",
+    "jax": "import jax.numpy; jax.numpy.asarray([1.0])",
+    "numpy": "import numpy; numpy.array([1.0])",
+}
 STARTS = 7
 
 
@@ -69,7 +75,7 @@ def main() -> None:
     args = parser.parse_args()
     empty = seconds("pass")
     rows = []
-    for name in LIBRARIES:
+    for name, first in LIBRARIES.items():
         try:
             needed = requirements(name, set())
         except PackageNotFoundError:
@@ -79,11 +85,13 @@ def main() -> None:
         row = {
             "library": f"{name} {version}", "packages": len(needed), "megabytes": megabytes(needed),
             "import_seconds": seconds(f"import {name}") - empty,
+            "first_array_seconds": seconds(first) - empty,
         }  # fmt: skip
         rows.append(row)
         print(
             f"{row['library']:20} {row['packages']:3} packages {row['megabytes']:7.0f} MB"
             f"  import {row['import_seconds']:.2f} s"
+            f"  first array {row['first_array_seconds']:.2f} s"
         )
     if args.json:
         machine = platform.processor() or platform.machine()

@@ -59,6 +59,7 @@ def products_of(
             return lambda: torch.matmul(x, y)
 
         return prepare
+    import adjoint.tensors  # noqa: F401  (registers the compiled kernels)
     from adjoint.ops.contract import dot
 
     return lambda a, b: lambda: dot.ref(a, b)  # the eager row, without the graph around it
@@ -66,8 +67,6 @@ def products_of(
 
 def child(library: str, threads: int) -> dict[str, float]:
     """GFLOP/s by size, in this process; a capital T marks a transposed second operand."""
-    import adjoint as ad  # noqa: F401  (registers the compiled kernels)
-
     prepare = products_of(library, threads)
     random = np.random.default_rng(0)
     found: dict[str, float] = {}
@@ -136,7 +135,7 @@ def first_use() -> dict[str, float]:
     import tempfile
 
     code = (
-        "import time, sys, numpy as np, adjoint\n"
+        "import time, sys, numpy as np, adjoint.tensors\n"
         "from adjoint.ops.contract import dot\n"
         "a = np.ones((256, 256), np.float32)\n"
         "start = time.perf_counter(); import llvmlite.binding, llvmlite.ir\n"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import io
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,11 @@ FILES = sorted(
 
 FILE_LINES = 500
 FUNCTION_LINES = 60
-ENGINE_LINES = 12_000
+ENGINE_LINES = 18_000  # of code; docs/decisions/0012-budgets-count-code.md
+LAYOUT = {
+    tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}  # fmt: skip
 OPS = 48
 FLAGS = 15
 HEAVY = {
@@ -52,7 +58,7 @@ def test_files_and_functions_are_short(path: Path) -> None:
 
 def test_the_engine_is_small() -> None:
     engine = [name for name, floor in FLOOR_OF.items() if floor <= 6]
-    lines = sum(line_count(path) for name in engine for path in (PACKAGE / name).rglob("*.py"))
+    lines = sum(code_count(path) for name in engine for path in (PACKAGE / name).rglob("*.py"))
     assert lines <= ENGINE_LINES
 
 
@@ -81,3 +87,21 @@ def test_import_loads_nothing_heavy() -> None:
 
 def line_count(path: Path) -> int:
     return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def code_count(path: Path) -> int:
+    """Lines that hold code: not blank, comment, docstring or import."""
+    text = path.read_text(encoding="utf-8")
+    left_out: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            left_out.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        body = getattr(node, "body", None)
+        first = body[0] if isinstance(body, list) and body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            left_out.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
+    used: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in LAYOUT:
+            used.update(range(token.start[0], token.end[0] + 1))
+    return len(used - left_out)

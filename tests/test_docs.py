@@ -50,6 +50,15 @@ def test_code_in_documents_runs(
             _compare(text, names, path, line)
 
 
+def test_the_first_example_is_short_and_learns(capsys: pytest.CaptureFixture[str]) -> None:
+    code = next(text for language, text, _ in blocks(ROOT / "README.md") if language == "python")
+    assert len(code.splitlines()) <= 15
+    exec(compile(code, "README.md", "exec"), {})
+    found = re.fullmatch(r"test accuracy ([\d.]+)%\n", capsys.readouterr().out)
+    assert found is not None
+    assert float(found[1]) > 90
+
+
 def _compare(text: str, names: dict[str, Any], path: Path, line: int) -> None:
     options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     parsed = doctest.DocTestParser().get_doctest(text, names, path.name, str(path), line)
@@ -69,6 +78,15 @@ def test_links_and_named_files_exist(path: Path) -> None:
     named = [name for name in SOURCE.findall(text) if "NNNN" not in name and "<" not in name]
     dead += [name for name in named if not any((place / name).exists() for place in places)]
     assert dead == []
+
+
+def test_the_list_of_public_names_is_complete() -> None:
+    from adjoint import public
+
+    bound = {name for name in vars(public) if not name.startswith("_")}
+    assert bound == set(public.__all__)
+    assert set(public.__all__) <= set(dir(adjoint)) == set(adjoint.__all__)
+    assert all(hasattr(adjoint, name) for name in dir(adjoint))
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -17,15 +17,15 @@ FLOORS = {
     3: "ops",
     4: "transform",
     5: "compile",
-    6: "tensors linalg random",
+    6: "tensors array_api autograd linalg random",
     7: "nn optim data train interop testing",
     8: "models",
     9: "recipes labs cli",
 }
 FLOOR_OF = {package: floor for floor, names in FLOORS.items() for package in names.split()}
 
-# The root gathers the public names and __main__ starts the command line: they stand above all.
-EXEMPT = {"adjoint/__init__.py", "adjoint/__main__.py"}
+# The root and public.py gather the public names, __main__ starts the commands: above all floors.
+EXEMPT = {"adjoint/__init__.py", "adjoint/__main__.py", "adjoint/public.py"}
 FILES = sorted(
     path
     for path in (SOURCE / "adjoint").rglob("*.py")

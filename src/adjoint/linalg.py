@@ -1,6 +1,7 @@
 """Linear algebra with gradients: ``adjoint.linalg``."""
 
 from adjoint.tensors.contraction import cross, matmul, multi_dot, outer, tensordot, trace, vecdot
+from adjoint.tensors.diagonals import diagonal
 from adjoint.tensors.linalg import (
     cholesky,
     cholesky_inverse,
@@ -22,7 +23,7 @@ from adjoint.tensors.linalg import (
     svd,
     svdvals,
 )  # fmt: skip
-from adjoint.tensors.movement import diagonal, matrix_transpose
+from adjoint.tensors.movement import matrix_transpose
 from adjoint.tensors.norms import linalg_norm as norm
 from adjoint.tensors.norms import matrix_norm, vector_norm
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_number
 from adjoint.base.dtype import DType, as_dtype, float32, float64, int64, uint32
 from adjoint.base.shape import Shape, as_axis, as_shape, as_size, broadcast_shapes
 from adjoint.ir.node import Node, constant
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bernoulli", "bits", "categorical", "exponential", "fold_in", "key", "normal", "permutation",
-    "randint", "split", "uniform",
+    "randint", "split", "truncated_normal", "uniform",
 ]  # fmt: skip
 
 
@@ -51,7 +52,9 @@ def fold_in(key: Handle, data: Any) -> Tensor:
         words = [constant(np.array(w, np.uint32)) for w in (number & 0xFFFFFFFF, number >> 32)]
         return wrap(sampling.fold_in(node, *words))
     if data.dtype.kind not in "iu" or data.shape != ():
-        raise errors.wrong_dtype("fold_in", errors.describe(data), "one integer")
+        raise errors.wrong_dtype(
+            "fold_in", errors.describe(data), "one integer", hint="use vmap for many of them"
+        )
     number = to_dtype(to_dtype(data.node, int64), as_dtype("uint64"))
     high = ops.shift_right(number, constant(np.array(32, np.uint64)))
     return wrap(
@@ -77,6 +80,17 @@ def normal(key: Handle, shape: Any = (), dtype: object = float32) -> Tensor:
     """Standard normal numbers."""
     node, wanted, sizes = _floats("normal", key, shape, dtype)
     return wrap(sampling.normal(node, sizes, wanted))
+
+
+def truncated_normal(
+    key: Handle, lower: float, upper: float, shape: Any = (), dtype: object = float32
+) -> Tensor:
+    """Standard normal numbers given that they lie in [lower, upper]."""
+    op = "truncated_normal"
+    node, wanted, sizes = _floats(op, key, shape, dtype)
+    limits = as_number(op, "lower", lower), as_number(op, "upper", upper)
+    low, high = drawn.standard_limits(op, 0.0, 1.0, limits)
+    return wrap(sampling.truncated_normal(node, low, high, sizes, wanted))
 
 
 def exponential(key: Handle, shape: Any = (), dtype: object = float32) -> Tensor:
@@ -117,7 +131,10 @@ def categorical(key: Handle, logits: Handle, axis: int = -1, shape: Any = None) 
         raise errors.not_a_tensor("categorical", logits)
     place = as_axis("categorical", axis, logits.ndim)
     if not logits.shape or logits.shape[place] == 0:
-        raise errors.shape("categorical", "needs an axis of at least one category", logits)
+        raise errors.shape(
+            "categorical", "needs an axis of at least one category", logits,
+            hint="logits have one entry per category along axis",
+        )  # fmt: skip
     node = to_dtype(logits.node, float64)
     node = ops.permute(node, axes=(*(i for i in range(node.ndim) if i != place), place))
     sizes = node.shape[:-1] if shape is None else _shape("categorical", shape)

@@ -92,17 +92,17 @@ SHAPES = [
     Mistake(
         "wrong_axis", "sum",
         "x = adjoint.ones(3, 2)\ny = x.sum(dim=2)",
-        ("axis 2", "float32[3, 2]", "-2 to 1"),
+        ("axis 2", "2 axes", "0 to 1", "-2 to -1"),
     ),
     Mistake(
-        "axis_name", "softmax",
-        "x = adjoint.ones(3, 2)\ny = adjoint.softmax(x, 'rows')",
+        "axis_name", "sum",
+        "x = adjoint.ones(3, 2)\ny = x.sum('rows')",
         ("'rows'",),
     ),
     Mistake(
         "squeeze_axis", "unsqueeze",
         "x = adjoint.ones(3)\ny = x.unsqueeze(3)",
-        ("axis 3", "-2 to 1"),
+        ("axis 3", "2 axes", "0 to 1"),
     ),
     Mistake(
         "split_sections", "split",
@@ -112,7 +112,7 @@ SHAPES = [
     Mistake(
         "transpose_vector", "transpose",
         "x = adjoint.ones(3)\ny = x.transpose(0, 1)",
-        ("axis 1", "float32[3]"),
+        ("axis 1", "1 axis"),
     ),
     Mistake(
         "einsum_letters", "einsum",
@@ -215,7 +215,7 @@ DATA = [
     Mistake(
         "huge_shape", "zeros",
         "x = adjoint.zeros(10**6, 10**9)",
-        ("(1000000, 1000000000)", "GiB"),
+        ("(1000000, 1000000000)", "PiB"),
     ),
     Mistake(
         "dtype_name", "dtype",
@@ -255,12 +255,12 @@ DATA = [
     Mistake(
         "tensor_too_large", "tensor",
         "x = adjoint.tensor([2**70])",
-        ("64 bits",),
+        ("1180591620717411303424", "int64"),
     ),
     Mistake(
         "integer_division_by_zero", "floor_divide",
         "a = adjoint.arange(4)\nb = a // 0",
-        ("zero",),
+        ("zero", ".float()"),
     ),
     Mistake(
         "mean_of_integers", "mean",
@@ -480,7 +480,7 @@ DERIVATIVES = [
         at=2,
     ),
     Mistake(
-        "loop_bound_in_vmap", "item",
+        "loop_bound_in_vmap", "index",
         "def f(x, n):\n    for _ in range(n):\n        x = x * 2\n    return x\n\n"
         "y = adjoint.vmap(f)(adjoint.ones(3), adjoint.arange(3))",
         ("int64[]",),
@@ -510,5 +510,3 @@ DERIVATIVES = [
         ("float32[3]", "float32[2]"),
     ),
 ]  # fmt: skip
-
-MISTAKES = [*SHAPES, *DATA, *INDEXING, *DERIVATIVES]

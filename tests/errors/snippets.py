@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 import adjoint
-from tests.errors.mistakes import MISTAKES, Mistake
+from tests.errors.mistakes import DATA, DERIVATIVES, INDEXING, SHAPES, Mistake
+from tests.errors.module_mistakes import LAYERS, TRAINING
 
+MISTAKES = [*SHAPES, *DATA, *INDEXING, *DERIVATIVES, *LAYERS, *TRAINING]
 HEAD = "The message for each mistake in tests/errors; python -m tests.errors.regenerate writes it."
 
 
@@ -20,7 +22,10 @@ def failure(mistake: Mistake) -> BaseException | None:
     file = f"{mistake.name}.py"
     lines = [f"{line}\n" for line in mistake.code.split("\n")]
     linecache.cache[file] = (len(mistake.code), None, lines, file)
-    namespace: dict[str, Any] = {"adjoint": adjoint, "np": np, "__name__": "__main__"}
+    namespace: dict[str, Any] = {
+        "adjoint": adjoint, "nn": adjoint.nn, "optim": adjoint.optim, "np": np,
+        "__name__": "__main__",
+    }  # fmt: skip
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             exec(compile(mistake.code, file, "exec"), namespace)

@@ -151,6 +151,14 @@ def elementwise(scalar: Callable[..., Any]) -> Callable[..., Array]:
     return meaning
 
 
+def by_index(shape: Shape, element: Callable[[Shape], Any], like: Array) -> Array:
+    """The array whose element at each index is ``element(index)``."""
+    out = np.empty(shape, like.dtype)
+    for index in np.ndindex(*shape):
+        out[index] = element(index)
+    return out
+
+
 def layouts(array: Array) -> dict[str, Array]:
     """Equal arrays that lie differently in memory."""
     flipped = np.flip(np.flip(array).copy()) if array.ndim else array
@@ -184,6 +192,7 @@ def split(case: Case, seed: int = 0) -> tuple[Callable[..., list[Node]], list[No
 
 
 def gather_cases() -> list[Case]:
-    from tests.ops import array_cases, pointwise_cases, structure_cases
+    from tests.ops import array_cases, pointwise_cases, structure_cases, view_cases
 
-    return [*pointwise_cases.cases(), *array_cases.cases(), *structure_cases.cases()]
+    groups = (pointwise_cases, view_cases, array_cases, structure_cases)
+    return [case for group in groups for case in group.cases()]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from adjoint import ops
 from adjoint.base.dtype import ALL, DType, float32, float64
 from adjoint.ir.node import constant
+from adjoint.ops import correlate
 from adjoint.transform.grad import Pullback
 from tests.ops.op_cases import Array, plain
 
@@ -30,9 +31,10 @@ def test_where_on_large_arrays(dtype: DType) -> None:
     if dtype.kind == "f":
         x[0, :3], y[1, :3] = [np.nan, np.inf, -0.0], [-0.0, np.nan, -np.inf]
     zero = np.zeros((), dtype.numpy)
+    minus_zero = -zero if dtype.kind == "f" else zero
     for c, a, b in [
         (condition, x, y), (condition.T.copy().T, x, y[::-1]), (condition[::-1], x.T.copy().T, y),
-        (condition, x, zero), (condition, zero, y), (condition, x, -zero if dtype.kind == "f" else zero),
+        (condition, x, zero), (condition, zero, y), (condition, x, minus_zero),
         (condition[:1], x, y[:, :1]), (condition, x[:1], y[:1]),
     ]:  # fmt: skip
         nodes = [
@@ -112,7 +114,7 @@ def torch_conv(x: torch.Tensor, w: torch.Tensor, params: dict[str, Any]) -> torc
 
 
 @pytest.mark.feature("T9")
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(convolution(), st.sampled_from([float64, float32]), st.booleans())
 def test_conv_and_its_gradients_are_torchs(problem: Any, dtype: DType, turned: bool) -> None:
     x_shape, w_shape, params = problem
@@ -131,6 +133,43 @@ def test_conv_and_its_gradients_are_torchs(problem: Any, dtype: DType, turned: b
     for grad, tensor in zip(pull([constant(ct)]), (a, b), strict=True):
         assert grad is not None and tensor.grad is not None
         close(grad.array(), tensor.grad, dtype)
+
+
+@pytest.mark.feature("T40")
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "pad", "groups"),
+    [
+        ((8, 3, 9, 9), (4, 3, 3, 3), 1, 1),  # windows as columns
+        ((8, 8, 9, 9), (2, 8, 3, 3), 1, 1),  # product, then shifts
+        ((3, 16, 9, 9), (4, 16, 8, 8), 0, 1),  # windows as rows
+        ((8, 6, 9, 9), (6, 1, 3, 3), 1, 6),  # tap by tap
+    ],
+)
+def test_conv_is_the_same_whichever_thread_is_first(
+    x_shape: Any, w_shape: Any, pad: int, groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    x, w = (rng.standard_normal(s) for s in (x_shape, w_shape))
+    rank = x.ndim - 2
+    params: dict[str, Any] = {
+        "stride": (1,) * rank, "padding": ((pad, pad),) * rank, "dilation": (1,) * rank,
+        "inner": (1,) * rank, "groups": groups,
+    }  # fmt: skip
+    alone = correlate.correlate(x, w, **params)
+    found: set[bytes] = set()
+    for seed in range(4):
+
+        def share(count: int, nbytes: int, work: Any, seed: int = seed) -> None:
+            ends = [count * i // 3 for i in range(4)]
+            for i in np.random.default_rng(seed).permutation(3):
+                if ends[i] < ends[i + 1]:
+                    work(ends[i], ends[i + 1])
+
+        monkeypatch.setattr(correlate, "share", share)
+        out = correlate.correlate(x, w, **params)
+        np.testing.assert_allclose(out, alone, 1e-12, 1e-12)
+        found.add(out.tobytes())
+    assert len(found) == 1
 
 
 def close(mine: Array, theirs: torch.Tensor, dtype: DType) -> None:

@@ -52,6 +52,8 @@ def test_keyed_distributions() -> None:
     assert stats.kstest(u, "uniform", (2, 2)).pvalue > 0.01
     assert stats.kstest(wide(ad.random.normal(next(keys), (COUNT,))), "norm").pvalue > 0.01
     assert stats.kstest(wide(ad.random.exponential(next(keys), (COUNT,))), "expon").pvalue > 0.01
+    cut = wide(ad.random.truncated_normal(next(keys), -1.0, 2.0, (COUNT,)))
+    assert stats.kstest(cut, stats.truncnorm(-1, 2).cdf).pvalue > 0.01
     hits = ad.random.bernoulli(next(keys), 0.2, (COUNT,))
     assert hits.dtype is ad.bool
     assert stats.binomtest(int(wide(hits).sum()), COUNT, 0.2).pvalue > 0.01

@@ -66,7 +66,7 @@ def test_hessians_and_their_products() -> None:
     f = lambda m, x: (m.tanh(x) * x).sum() + (x[0] * x[1] * x[2]) ** 2  # noqa: E731
     x = ad.tensor(value)
     dense = ad.hessian(lambda x: f(ad, x))(x).numpy()
-    oracle = torch.func.hessian(lambda t: f(torch, t))(torch.tensor(value)).numpy()
+    oracle = torch.autograd.functional.hessian(lambda t: f(torch, t), torch.tensor(value)).numpy()
     np.testing.assert_allclose(dense, oracle, rtol=1e-9, atol=1e-12)
     product = ad.hvp(lambda x: f(ad, x), (x,), (ad.tensor(v),)).numpy()
     np.testing.assert_allclose(product, dense @ v, rtol=1e-8)
@@ -271,3 +271,48 @@ def test_forward_differences_need_one_evaluation_per_parameter(size: int) -> Non
     ]
     assert len(calls) == size + 1
     np.testing.assert_allclose(numeric, ad.grad(f)(x).numpy(), atol=1e-4)
+
+
+INSIDE = {
+    "detach": lambda v: (v.detach() * v).sum(),
+    "no_grad": lambda v: (_doubled_without_grad(v) * v).sum(),
+    "assignment": lambda v: _assigned(v).sum(),
+    "data": lambda v: _data_scaled(v).sum(),
+    "backward": lambda v: (_own_backward(v) * v).sum(),
+}
+
+
+def _doubled_without_grad(v: Any) -> Any:
+    with ad.no_grad():
+        return v * 2.0
+
+
+def _assigned(v: Any) -> Any:
+    y = v * 1.0
+    y[0] = v[1] * 3.0
+    y[1:].mul_(2.0)
+    return y * v
+
+
+def _data_scaled(v: Any) -> Any:
+    y = v * 1.0
+    y.data.mul_(2.0)
+    return y * v
+
+
+def _own_backward(v: Any) -> Any:
+    w = v.detach().requires_grad_()
+    (w * w * w).sum().backward()
+    return w.grad
+
+
+@pytest.mark.feature("T18", "T23")
+@pytest.mark.parametrize("name", INSIDE)
+def test_stopped_gradients_stay_stopped_inside_vmap(name: str) -> None:
+    f = INSIDE[name]
+    x = ad.tensor(np.random.default_rng(0).normal(size=(4, 3)))
+    np.testing.assert_allclose(ad.vmap(f)(x).numpy(), [f(r).item() for r in x], rtol=1e-12)
+    each = np.stack([ad.grad(f)(r).numpy() for r in x])
+    np.testing.assert_allclose(ad.vmap(ad.grad(f))(x).numpy(), each, rtol=1e-12)
+    whole = ad.grad(lambda x: ad.vmap(f)(x).sum())(x).numpy()
+    np.testing.assert_allclose(whole, each, rtol=1e-12)

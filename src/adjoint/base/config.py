@@ -18,11 +18,14 @@ class Flags:
     the system keeps such files.
     ``threads`` (``ADJOINT_NUM_THREADS``): how many threads share the work of one kernel; by
     default the number of cores this process may use.
+    ``keep_memory`` (``ADJOINT_KEEP_MEMORY=0`` to switch it off): the process keeps up to 256 MiB
+    of freed memory for the next arrays.
     """
 
     verify: bool = False
     cache: Path = Path()
     threads: int = 1
+    keep_memory: bool = True
 
 
 def _cache_folder() -> Path:
@@ -49,4 +52,5 @@ FLAGS = Flags(
     verify=os.environ.get("ADJOINT_VERIFY", "0") == "1",
     cache=_cache_folder(),
     threads=_threads(),
+    keep_memory=os.environ.get("ADJOINT_KEEP_MEMORY", "1") != "0",
 )

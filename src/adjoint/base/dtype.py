@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -126,11 +128,14 @@ def promote_types(a: DType, b: DType) -> DType:
     return {8: int16, 16: int32, 32: int64}[unsigned.bits]
 
 
+_float_limits: Callable[[object], Any] = ml_dtypes.finfo
+
+
 class FInfo:
     """Limits of a float dtype: ``bits eps max min tiny smallest_normal resolution dtype``."""
 
     def __init__(self, dtype: DType) -> None:
-        info = ml_dtypes.finfo(dtype.numpy)
+        info = _float_limits(dtype.numpy)
         self.dtype = dtype
         self.bits = dtype.bits
         self.eps = float(info.eps)

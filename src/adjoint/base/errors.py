@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 from adjoint.base.callsite import site, source, user_frame
+from adjoint.base.wording import alignment, clash, clip, describe, dims, nearest, shorten, spelled
 
 Shape = tuple[int, ...]
 
@@ -78,35 +78,12 @@ def build(
     return made
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``did you mean 'x'?`` when some known name is close to ``name``, else an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
-
-
-def describe(value: object) -> str:
-    """``float32[2, 3]`` for anything with dtype and shape, else the type's name."""
-    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
-    if dtype is None or shape is None:
-        return type(value).__name__
-    name = getattr(dtype, "name", str(dtype))
-    return f"{name}[{dims(shape)[1:-1].rstrip(',')}]"
-
-
-def dims(shape: Sequence[int]) -> str:
-    """``(2, 3)``; what does not fit a line is left out."""
-    sizes = [_number(s) for s in shape]
-    if len(sizes) > 12:
-        sizes[8:-2] = ["..."]
-    return "(" + ", ".join(sizes) + ("," if len(sizes) == 1 else "") + ")"
-
-
 # --- dtypes -----------------------------------------------------------------------------------
 
 
 def unknown_dtype(spec: object, known: Sequence[str]) -> AdjointError:
-    name = spec.__name__ if isinstance(spec, type) else _clip(spec)
-    hint = nearest(str(spec), known) or (
+    name = spec.__name__ if isinstance(spec, type) else clip(spec)
+    hint = nearest(spec, known) or (
         "there are bool, int8 to int64, uint8 to uint64, float16, bfloat16, float32 and float64"
     )
     return build(DTypeError, f"dtype: {name} is not a dtype Adjoint has", hint=hint)
@@ -137,10 +114,13 @@ def mixed_dtypes(op: str, *operands: object) -> AdjointError:
 
 def not_a_tensor(op: str, value: object, *, hint: str = "") -> AdjointError:
     if value is None:
-        what, advice = "None as a tensor", "check where it was set: a function without a return gives None"
+        what, advice = (
+            "None as a tensor",
+            "check where it was set: a function without a return gives None",
+        )
     else:
         kind = type(value).__name__
-        what = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} as a tensor: {_clip(value)}"
+        what = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} as a tensor: {clip(value)}"
         advice = hint or "make a tensor first: adjoint.tensor(value)"
     return build(DTypeError, f"{op}: cannot use {what}", hint=advice)
 
@@ -149,14 +129,14 @@ def not_a_number(op: str, value: object, path: str) -> AdjointError:
     kind = type(value).__name__
     what = f"the element {path}" if path else "the value"
     return build(
-        DTypeError, f"{op}: {what} is a {kind}, not a number: {_clip(value)}", hint=_numeric(kind)
+        DTypeError, f"{op}: {what} is a {kind}, not a number: {clip(value)}", hint=_numeric(kind)
     )
 
 
 def not_an_array_of_numbers(op: str, array: object, dtype: str) -> AdjointError:
     return build(
         DTypeError,
-        f"{op}: an array of dtype {dtype} does not hold numbers that tensors have: {_clip(array)}",
+        f"{op}: an array of dtype {dtype} does not hold numbers: {clip(array)}",
         hint=_numeric(dtype),
     )
 
@@ -171,18 +151,27 @@ def _numeric(kind: str) -> str:
     return "tensors hold numbers and bools: convert what is neither, or leave it out"
 
 
-def does_not_fit(op: str, value: int, dtype: str, bits: int, kind: str) -> AdjointError:
+def bad_argument(op: str, name: str, value: object, wanted: str) -> AdjointError:
+    kind = type(value).__name__
+    return build(
+        DTypeError,
+        f"{op}: {name} must be {wanted}, got {clip(value)} ({kind})",
+        hint=f"check the order of the arguments, and where {name} comes from",
+    )
+
+
+def does_not_fit(op: str, value: float, dtype: str, bits: int, kind: str) -> AdjointError:
     low = -(2 ** (bits - 1)) if kind == "i" else 0
     high = 2 ** (bits - 1) - 1 if kind == "i" else 2**bits - 1
     hint = "convert the tensor to a wider dtype first: x.to(adjoint.int64), say"
     if kind == "f":
-        return build(ArgumentError, f"{op}: {_number(value)} does not fit into {dtype}", hint=hint)
+        return build(ArgumentError, f"{op}: {spelled(value)} does not fit into {dtype}", hint=hint)
     if bits == 64:
         hint = "for larger numbers use floats: float(value)"
-        return build(ArgumentError, f"{op}: {_number(value)} does not fit into {dtype}", hint=hint)
+        return build(ArgumentError, f"{op}: {spelled(value)} does not fit into {dtype}", hint=hint)
     return build(
         ArgumentError,
-        f"{op}: {_number(value)} does not fit into {dtype}, which holds {low} to {high}",
+        f"{op}: {spelled(value)} does not fit into {dtype}, which holds {low} to {high}",
         hint=hint,
     )
 
@@ -199,7 +188,7 @@ def shape(op: str, what: str, *operands: object, hint: str = "") -> AdjointError
 def broadcast(op: str, *shapes: Shape) -> AdjointError:
     shown = " with ".join(dims(s) for s in shapes)
     return build(
-        ShapeError, f"{op}: shapes do not broadcast: {shown}{_clash(shapes)}", hint=_align(shapes)
+        ShapeError, f"{op}: shapes do not broadcast: {shown}{clash(shapes)}", hint=alignment(shapes)
     )
 
 
@@ -211,8 +200,8 @@ def expand(old: Shape, new: Shape) -> AdjointError:
 
 
 def inner_sizes(op: str, a: object, b: object) -> AdjointError:
-    sa: Shape = tuple(getattr(a, "shape", ()))
-    sb: Shape = tuple(getattr(b, "shape", ()))
+    sa: list[int] = list(getattr(a, "shape", ()))
+    sb: list[int] = list(getattr(b, "shape", ()))
     inner = sb[-2] if len(sb) > 1 else sb[-1]
     hint = "the last axis of the left operand must equal the second-to-last of the right one"
     if len(sb) > 1 and sa[-1] == sb[-1]:
@@ -236,10 +225,10 @@ def reshape(old: Shape, new: Sequence[int], count: int) -> AdjointError:
     elif list(new).count(-1) > 1:
         hint = "only one size may be -1, the others have to be given"
     elif -1 in new:
-        hint = f"the sizes that are given multiply to {wanted}, which does not divide {count}"
+        hint = f"the sizes given multiply to {spelled(wanted)}, which does not divide {count}"
     else:
         hint = (
-            f"the sizes must multiply to {count}, these multiply to {wanted}; "
+            f"the sizes must multiply to {count}, these multiply to {spelled(wanted)}; "
             "one size may be -1 to be worked out"
         )
     return build(ShapeError, f"reshape: cannot make {dims(old)} into {dims(new)}", hint=hint)
@@ -248,7 +237,7 @@ def reshape(old: Shape, new: Sequence[int], count: int) -> AdjointError:
 def bad_size(op: str, value: object) -> AdjointError:
     return build(
         DTypeError,
-        f"{op}: a size must be an integer, got {_clip(value)} ({type(value).__name__})",
+        f"{op}: a size must be an integer, got {clip(value)} ({type(value).__name__})",
         hint="use // for whole division, or int(size)",
     )
 
@@ -262,8 +251,8 @@ def negative_size(op: str, sizes: Sequence[int]) -> AdjointError:
 
 
 def too_large(op: str, sizes: Sequence[int], nbytes: int) -> AdjointError:
-    power = min((nbytes.bit_length() - 1) // 10, 6)
-    amount = _number(nbytes >> 10 * power)
+    power = max(min((nbytes.bit_length() - 1) // 10, 6), 0)
+    amount = spelled(nbytes >> 10 * power)
     unit = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")[power]
     return build(
         ShapeError,
@@ -272,19 +261,20 @@ def too_large(op: str, sizes: Sequence[int], nbytes: int) -> AdjointError:
     )
 
 
-def out_of_memory(op: str, what: str) -> AdjointError:
+def out_of_memory(op: str, problem: object, operands: Iterable[object]) -> AdjointError:
     return build(
         ShapeError,
-        f"{op}: not enough memory: {what}",
+        f"{op}: not enough memory: {shorten(str(problem) or 'no more can be had', 90)}",
+        lines=[f"operands: {' and '.join(describe(o) for o in operands)}"],
         hint="check the shapes for an unwanted broadcast, or work in smaller batches",
     )
 
 
 def axis(op: str, value: object, ndim: int, of: str = "a tensor") -> AdjointError:
-    if not isinstance(value, int):
+    if not isinstance(value, int) or isinstance(value, bool):
         return build(
             DTypeError,
-            f"{op}: an axis must be an integer, got {value}",
+            f"{op}: an axis must be an integer, got {clip(value)}",
             hint="dim=0 is the first axis, dim=-1 the last",
         )
     have = f"{ndim} axis" if ndim == 1 else f"{ndim} axes"
@@ -293,7 +283,7 @@ def axis(op: str, value: object, ndim: int, of: str = "a tensor") -> AdjointErro
         span = "0, or -1 counted from the end"
     return build(
         IndexingError,
-        f"{op}: axis {value} is out of range for {of} with {have}",
+        f"{op}: axis {spelled(value)} is out of range for {of} with {have}",
         hint=f"allowed: {span}" if ndim else "a 0-d tensor is a single number, without axes",
     )
 
@@ -315,12 +305,17 @@ def index(
     return build(kind, f"{op}: {what}", hint=hint)
 
 
-def out_of_range(op: str, value: int, axis: int, size: int, of: object = None) -> AdjointError:
+def out_of_range(
+    op: str, value: int, axis: int | None, size: int, of: object = None, least: int | None = None
+) -> AdjointError:
+    """``least``: the smallest index, if negative ones do not count from the end."""
     shown = "" if of is None else f": {describe(of)}"
+    place = "an axis" if axis is None else f"axis {axis}"
+    first = -size if least is None else least
     return build(
         IndexingError,
-        f"{op}: index {_number(value)} is out of range for axis {axis} of size {size}{shown}",
-        hint=f"allowed: {-size} to {size - 1}" if size else "the axis is empty",
+        f"{op}: index {spelled(value)} is out of range for {place} of size {size}{shown}",
+        hint=f"allowed: {first} to {size - 1}" if size else "there is nothing to choose from",
     )
 
 
@@ -336,10 +331,10 @@ def linear_algebra(op: str, what: str) -> AdjointError:
     )
 
 
-def unknown_name(op: str, name: str, known: Iterable[str]) -> AdjointError:
+def unknown_name(op: str, name: object, known: Iterable[str]) -> AdjointError:
     known = list(known)
     hint = nearest(name, known) or "known: " + ", ".join(known)
-    return build(ArgumentError, f"{op}: {name!r} is not known", hint=hint)
+    return build(ArgumentError, f"{op}: {clip(name)} is not known", hint=hint)
 
 
 def ragged(where: str) -> AdjointError:
@@ -475,43 +470,3 @@ def leaked(op: str, value: object, born: str | None) -> AdjointError:
         else [],
         hint="return it from the transformed function instead of storing it outside",
     )
-
-
-def _clip(value: object) -> str:
-    """How the value prints, on one short line."""
-    try:
-        return shorten(repr(value))
-    except ValueError:  # Python does not print integers of more than 4300 digits
-        return f"a {type(value).__name__} too long to print"
-
-
-def shorten(text: str, limit: int = 60) -> str:
-    """The text on one line of at most ``limit`` characters."""
-    text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def _number(size: int) -> str:
-    return str(size) if abs(size) < 10**24 else f"about 2**{abs(size).bit_length() - 1}"
-
-
-def _clash(shapes: Sequence[Shape]) -> str:
-    rank = max((len(s) for s in shapes), default=0)
-    for back in range(1, rank + 1):
-        sizes = {s[-back] for s in shapes if len(s) >= back and s[-back] != 1}
-        if len(sizes) > 1:
-            return f" — axis {-back} has sizes {' and '.join(str(s) for s in sorted(sizes))}"
-    return ""
-
-
-def _align(shapes: Sequence[Shape]) -> str:
-    if len(shapes) == 2 and len(shapes[0]) != len(shapes[1]):
-        long, short = sorted(shapes, key=len, reverse=True)
-        if short and long[: len(short)] == short:
-            return (
-                f"broadcasting aligns the last axes; to align the first, use "
-                f"x[{', '.join([':'] * len(short) + ['None'] * (len(long) - len(short)))}]"
-            )
-    if len(shapes) == 2 and shapes[0] == shapes[1][::-1]:
-        return "one operand looks transposed: did you mean x.T?"
-    return "sizes must be equal or 1, compared from the last axis"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from math import prod
+from typing import cast
 
 from adjoint.base import errors
 
@@ -18,21 +19,22 @@ def numel(shape: Sequence[int]) -> int:
 
 def as_shape(op: str, sizes: object) -> Shape:
     """The shape meant by an int, a sequence of ints, or ``((2, 3),)``. Raises for anything else."""
+    items = _items(sizes)
+    if items is None:
+        return (as_size(op, sizes),)
     if type(sizes) is tuple:  # the usual case, without a call per size
-        for size in sizes:
+        for size in items:
             if type(size) is not int:
                 break
         else:
-            return sizes
-    if isinstance(sizes, int) and not isinstance(sizes, bool):
-        sizes = (sizes,)
-    elif (
-        isinstance(sizes, (tuple, list)) and len(sizes) == 1 and isinstance(sizes[0], (tuple, list))
-    ):
-        sizes = sizes[0]
-    if not isinstance(sizes, (tuple, list)):
-        sizes = (sizes,)
-    return tuple(as_size(op, s) for s in sizes)
+            return cast(Shape, items)
+    inner = _items(items[0]) if len(items) == 1 else None
+    return tuple(as_size(op, s) for s in (items if inner is None else inner))
+
+
+def _items(value: object) -> Sequence[object] | None:
+    """A tuple or list as it is, else None."""
+    return cast("Sequence[object]", value) if isinstance(value, (tuple, list)) else None
 
 
 def as_size(op: str, value: object) -> int:
@@ -40,17 +42,21 @@ def as_size(op: str, value: object) -> int:
     if isinstance(value, bool):
         raise errors.bad_size(op, value)
     try:
-        return operator.index(value)  # type: ignore[arg-type]
+        size = operator.index(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         raise errors.bad_size(op, value) from None
+    if not -(2**63) <= size < 2**63:
+        raise errors.does_not_fit(op, size, "int64", 64, "i")
+    return size
 
 
 def check_allocation(op: str, shape: Shape, itemsize: int) -> None:
     """Refuse negative sizes and requests no machine can hold."""
     if any(s < 0 for s in shape):
         raise errors.negative_size(op, shape)
-    if prod(shape) * itemsize > MAX_BYTES:
-        raise errors.too_large(op, shape, prod(shape) * itemsize)
+    extent = prod([s or 1 for s in shape]) * itemsize
+    if prod(shape) * itemsize > MAX_BYTES or extent >= 2**62:  # NumPy counts empty axes as 1
+        raise errors.too_large(op, shape, extent)
 
 
 def broadcast_shapes(op: str, *shapes: Shape) -> Shape:
@@ -74,16 +80,16 @@ def broadcast_shapes(op: str, *shapes: Shape) -> Shape:
     return tuple(out)
 
 
-def as_axis(op: str, axis: object, ndim: int) -> int:
+def as_axis(op: str, axis: object, ndim: int, of: str = "a tensor") -> int:
     """A non-negative axis from a possibly negative one; raises when out of range."""
     if isinstance(axis, bool):
-        raise errors.axis(op, repr(axis), ndim)
+        raise errors.axis(op, axis, ndim)
     try:
         value = operator.index(axis)  # type: ignore[arg-type]
     except TypeError:
-        raise errors.axis(op, repr(axis), ndim) from None
+        raise errors.axis(op, axis, ndim) from None
     if not -ndim <= value < ndim:
-        raise errors.axis(op, value, ndim)
+        raise errors.axis(op, value, ndim, of)
     return value % ndim if ndim else 0
 
 
@@ -91,9 +97,10 @@ def as_axes(op: str, axes: object, ndim: int) -> tuple[int, ...]:
     """Axes from None (all), an int or a sequence; sorted order is the caller's. No repeats."""
     if axes is None:
         return tuple(range(ndim))
-    if not isinstance(axes, (tuple, list)):
+    items = _items(axes)
+    if items is None:
         return (as_axis(op, axes, ndim),)
-    out = tuple(as_axis(op, a, ndim) for a in axes)
+    out = tuple(as_axis(op, a, ndim) for a in items)
     if len(set(out)) != len(out):
         raise errors.repeated_axis(op, out)
     return out

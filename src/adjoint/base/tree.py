@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from copy import copy
 from typing import Any, Protocol, runtime_checkable
 
 Rebuild = Callable[[list[Any]], Any]
@@ -32,11 +33,12 @@ def flatten(
     if children is None:
         return [tree], _only
     parts = [flatten(child, is_leaf) for child in children]
-    counts = [len(leaves) for leaves, _ in parts]
+    places = [(len(leaves), sub) for leaves, sub in parts]  # the leaves are not to be kept alive
 
     def unflatten(leaves: list[Any]) -> Any:
-        done, start = [], 0
-        for count, (_, sub) in zip(counts, parts, strict=True):
+        done: list[Any] = []
+        start = 0
+        for count, sub in places:
             done.append(sub(leaves[start : start + count]))
             start += count
         return rebuild(done)
@@ -60,13 +62,13 @@ def _children(tree: Any) -> tuple[list[Any] | None, Rebuild]:
         return [], lambda _: None
     if isinstance(tree, list):
         return tree, list  # pyright: ignore[reportUnknownVariableType]
+    kind: Any = tree.__class__
     if isinstance(tree, tuple):
-        kind: Any = type(tree)  # pyright: ignore[reportUnknownVariableType]
-        return list(tree), (lambda c: kind(*c)) if hasattr(kind, "_fields") else tuple  # pyright: ignore
+        children: list[Any] = [*tree]
+        return children, (lambda c: kind(*c)) if hasattr(kind, "_fields") else tuple
     if isinstance(tree, dict):
-        keys: list[Any] = list(tree)  # pyright: ignore[reportUnknownArgumentType]
-        kind = type(tree)  # pyright: ignore[reportUnknownVariableType]
-        return [tree[k] for k in keys], lambda c: kind(zip(keys, c, strict=True))
+        keys: list[Any] = [*tree]
+        return [tree[k] for k in keys], lambda c: _refilled(tree, dict(zip(keys, c, strict=True)))
     if isinstance(tree, TreeNode):
         return tree.tree_flatten()
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
@@ -75,3 +77,12 @@ def _children(tree: Any) -> tuple[list[Any] | None, Rebuild]:
             tree, **dict(zip(names, c, strict=True))
         )
     return None, _only
+
+
+def _refilled(tree: Any, items: dict[Any, Any]) -> Any:
+    """A dict of the kind of ``tree``; one with more to it than its items (a default) keeps that."""
+    if type(tree) is dict:
+        return items
+    made = copy(tree)
+    made.update(items)
+    return made

@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from adjoint.base import errors
-from adjoint.base.config import FLAGS
+from adjoint.cli.handwriting import SIZE, Handwriting, load, preset, standardised
 from adjoint.cli.own_name import own_name
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from adjoint.train.loop import History
+    from adjoint.data import DataLoader
+    from adjoint.train import History
 
+OUT = Path("runs/lenet")
 WEIGHTS = "lenet.safetensors"
-SIZE = 32  # pixels a side: what LeNet was made for
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """Images, float32 (sample, 1, 32, 32), and labels, int64 (sample,); how a picture becomes one.
-
-    ``box``: the side of the square the ink fills. ``through``: the side of the coarser grid it
-    was scanned on, or None.
-    """
-
-    name: str
-    train: tuple[np.ndarray, np.ndarray]
-    test: tuple[np.ndarray, np.ndarray]
-    box: int
-    through: int | None
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of all pixels and labels, first 16 digits."""
-        digest = hashlib.sha256()
-        for array in (*self.train, *self.test):
-            digest.update(array.tobytes())
-        return digest.hexdigest()[:16]
+WEIGHT_DECAY = 0.1
 
 
 def lenet(
@@ -53,10 +30,10 @@ def lenet(
     data_dir: Path | None = None,
     download: Annotated[bool, Parameter(negative=())] = False,
     epochs: int | None = None,
-    batch_size: int = 32,
-    lr: float = 1e-3,
+    batch_size: int | None = None,
+    lr: float = 2e-3,
     seed: int = 0,
-    out: Path = Path("runs/lenet"),
+    out: Path = OUT,
 ) -> int:
     """Train LeNet on handwritten digits.
 
@@ -71,124 +48,119 @@ def lenet(
     epochs
         Passes over the training set; by default 20 for digits and 8 for MNIST.
     batch_size
-        Images in a step.
+        Images in a step; by default 32 for digits and 64 for MNIST.
     lr
-        Learning rate of Adam.
+        Learning rate of AdamW in the first epoch; it falls to nearly 0 along a cosine.
     seed
         Of the first weights and of the order of the images.
     out
         Folder for weights, settings, history and curves.
     """
-    _check(epochs=epochs, batch_size=batch_size, lr=lr)
-    images = _load(data, data_dir, download)
-    epochs = epochs or {"digits": 20, "mnist": 8}[data]
-    out.mkdir(parents=True, exist_ok=True)
+    usual = preset(data)
     settings = {
-        "model": "lenet", "data": data, "data_sha256": images.digest, "box": images.box,
-        "through": images.through, "epochs": epochs, "batch_size": batch_size, "lr": lr,
-        "seed": seed,
+        "model": "lenet", "data": data, "seed": seed, "lr": lr, "weight_decay": WEIGHT_DECAY,
+        "epochs": usual.epochs if epochs is None else epochs,
+        "batch_size": usual.batch_size if batch_size is None else batch_size,
+        "box": usual.box, "through": usual.through,
     }  # fmt: skip
+    _check(settings)
+    images = load(data, data_dir, download)
+    out.mkdir(parents=True, exist_ok=True)
+    settings["mean"], settings["std"] = images.scale()
+    settings["data_sha256"] = images.digest
     return _train(images, settings, out)
 
 
-def _check(epochs: int | None, batch_size: int, lr: float) -> None:
-    if epochs is not None and epochs < 1:
-        raise errors.argument("train", f"--epochs must be 1 or more, not {epochs}")
-    if batch_size < 1:
-        raise errors.argument("train", f"--batch-size must be 1 or more, not {batch_size}")
-    if not 0 < lr < float("inf"):
-        raise errors.argument("train", f"--lr must be a positive number, not {lr}")
+def _check(settings: dict[str, Any]) -> None:
+    for name in ("epochs", "batch_size"):
+        if settings[name] < 1:
+            what = f"--{name.replace('_', '-')} must be 1 or more, not {settings[name]}"
+            raise errors.argument("train", what, hint="leave it out for the usual number")
+    if not 0 < settings["lr"] < float("inf"):
+        what = f"--lr must be a positive number, not {settings['lr']}"
+        raise errors.argument("train", what, hint="0.002 is usual")
 
 
-def _load(data: str, data_dir: Path | None, download: bool) -> DataSet:
-    import numpy as np
-
-    from adjoint.data import load_digits, load_mnist
-
-    if data not in ("digits", "mnist"):
-        raise errors.unknown_name("--data", data, ["digits", "mnist"])
-    if data == "digits":
-        if data_dir is not None or download:
-            what = "--data-dir and --download belong to --data mnist; digits need neither"
-            raise errors.argument("train", what)
-        # Scanned at 32x32, then counted in blocks of 4x4.
-        parts = [load_digits(kind, size=SIZE, seed=0) for kind in ("train", "test")]
-        return DataSet(data, *parts, box=SIZE, through=8)
-    folder = data_dir or FLAGS.cache / "mnist"
-    parts = [load_mnist(folder, kind, download=download) for kind in ("train", "test")]
-    # 28x28 with a margin, as in the paper; the ink fills 20x20.
-    padded = [(np.pad(x, ((0, 0), (0, 0), (2, 2), (2, 2))), y) for x, y in parts]
-    return DataSet(data, *padded, box=20, through=None)
-
-
-def _train(images: DataSet, settings: dict[str, Any], out: Path) -> int:
-    from adjoint.data import DataLoader, TensorDataset
+def _train(images: Handwriting, settings: dict[str, Any], out: Path) -> int:
     from adjoint.interop import save
     from adjoint.interop.files import write_text
-    from adjoint.models.lenet import LeNet
+    from adjoint.models import LeNet
     from adjoint.nn import CrossEntropyLoss
-    from adjoint.optim import Adam
+    from adjoint.optim import AdamW
     from adjoint.tensors.generator import manual_seed
-    from adjoint.train import ConfusionMatrix, evaluate, fit
+    from adjoint.train import ConfusionMatrix, cosine_decay, evaluate, fit
 
+    train, test = _loaders(images, settings)
     manual_seed(settings["seed"])
-    model = LeNet()
-    count = sum(p.numel() for p in model.parameters())
-    print(
-        f"data   {images.name}: {len(images.train[0]):,} training and {len(images.test[0]):,} test "
-        f"images of {SIZE}x{SIZE}, sha256 {images.digest}\n"
-        f"model  LeNet, {count:,} parameters\n"
-        f"run    seed {settings['seed']}, {settings['epochs']} epochs, "
-        f"batch {settings['batch_size']}, Adam with lr {settings['lr']:g}"
-    )
-    batch, seed = settings["batch_size"], settings["seed"]
-    train = DataLoader(TensorDataset(*images.train), batch, shuffle=True, seed=seed)
-    test = DataLoader(TensorDataset(*images.test), 500)
-    loss, optimizer = CrossEntropyLoss(), Adam(model.parameters(), lr=settings["lr"])
-    history = fit(model, train, test, optimizer, loss, settings["epochs"])
+    model, loss = LeNet(), CrossEntropyLoss()
+    optimizer = AdamW(model.parameters(), settings["lr"], weight_decay=settings["weight_decay"])
+    settings["parameters"] = sum(p.numel() for p in model.parameters())
+    _announce(images, settings)
+    rate = cosine_decay(settings["lr"], settings["epochs"])
+    history = fit(model, train, test, optimizer, loss, settings["epochs"], learning_rate=rate)
 
     confusion = ConfusionMatrix(10)
     final = evaluate(model, test, loss, confusion)
+    matrix = confusion.compute()
     result = {
-        **settings, "parameters": count, "test_images": len(images.test[0]),
-        "test_loss": final.loss, "test_accuracy": final.accuracy,
-        "epochs_finished": len(history.epochs), "interrupted": history.interrupted,
+        **settings, "test_images": int(matrix.sum()), "test_loss": final.loss,
+        "test_accuracy": final.accuracy, "epochs_finished": len(history.epochs),
+        "interrupted": history.interrupted,
     }  # fmt: skip
     save(model.state_dict(), out / WEIGHTS, {"config": json.dumps(result)})
     write_text(out / "config.json", json.dumps(result, indent=2) + "\n")
-    matrix = confusion.compute()
     record = {**history.as_dict(), "confusion_matrix": matrix.tolist()}
     write_text(out / "history.json", json.dumps(record, indent=2) + "\n")
     _report(images, result, history, matrix, out)
     return 130 if history.interrupted else 0
 
 
+def _loaders(images: Handwriting, settings: dict[str, Any]) -> tuple[DataLoader, DataLoader]:
+    from adjoint.data import DataLoader, TensorDataset
+
+    train, test = (
+        TensorDataset(standardised(x, settings["mean"], settings["std"]), y)
+        for x, y in (images.train, images.test)
+    )
+    shuffled = DataLoader(train, settings["batch_size"], shuffle=True, seed=settings["seed"])
+    return shuffled, DataLoader(test, 500)
+
+
+def _announce(images: Handwriting, settings: dict[str, Any]) -> None:
+    print(
+        f"data   {images.name}: {len(images.train[0]):,} training and {len(images.test[0]):,} "
+        f"test images of {SIZE}x{SIZE}, sha256 {settings['data_sha256']}\n"
+        f"model  LeNet, {settings['parameters']:,} parameters\n"
+        f"run    seed {settings['seed']}, epochs {settings['epochs']}, "
+        f"batch {settings['batch_size']}, AdamW from lr {settings['lr']:g}",
+        flush=True,
+    )
+
+
 def _report(
-    images: DataSet, result: dict[str, Any], history: History, matrix: np.ndarray, out: Path
+    images: Handwriting, result: dict[str, Any], history: History, matrix: np.ndarray, out: Path
 ) -> None:
     from adjoint.train import save_training_figure
 
-    right, total = int(matrix.trace()), int(matrix.sum())
-    share = result["test_accuracy"]
-    print(f"test accuracy {share:.2%} ({right:,} of {total:,} images of {images.name})")
+    share, right, total = result["test_accuracy"], int(matrix.trace()), int(matrix.sum())
     if history.interrupted:
-        print(f"stopped after {len(history.epochs)} whole epochs of {result['epochs']}; ", end="")
-    files = [WEIGHTS, "config.json", "history.json"]
+        print(f"stopped after {len(history.epochs)} of {result['epochs']} epochs")
+    print(f"test accuracy {share:.2%}: {right:,} of {total:,} images of {images.name}")
     title = f"LeNet on {images.name}, seed {result['seed']}: {share:.2%} of {total:,} test images"
+    files, example = [WEIGHTS, "config.json", "history.json"], Path("FILE.png")
     try:
         save_training_figure(history, matrix, out / "curves.png", title)
         files.append("curves.png")
         example = _example(images, out)
     except errors.MissingExtraError as problem:
-        print(f"no pictures: {problem.brief}", file=sys.stderr)
-        example = "FILE.png"
+        print(f"no picture: {problem.brief}", file=sys.stderr)
     print(f"saved in {out}: {', '.join(files)}")
-    weights = "" if out == Path("runs/lenet") else f" --weights {out / WEIGHTS}"
+    weights = "" if out == OUT else f" --weights {out / WEIGHTS}"
     print(f"next: {own_name()} predict {example}{weights}")
 
 
-def _example(images: DataSet, out: Path) -> Path:
-    """A test image as a file, dark on light as on paper, so that there is something to predict."""
+def _example(images: Handwriting, out: Path) -> Path:
+    """A test image as a file, dark on light as on paper, so that there is one to predict."""
     import numpy as np
 
     from adjoint.data import write_png

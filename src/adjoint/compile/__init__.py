@@ -1,4 +1,4 @@
-"""Floor 5: kernels compiled for this machine.
+"""Floor 5: a Graph becomes a Program; kernels compiled for this machine.
 
 ``register`` enters them in the device table, where eager ops find them; LLVM is loaded by the
 first that is used.

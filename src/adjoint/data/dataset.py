@@ -36,7 +36,8 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
         self.arrays = tuple(a.detach().numpy() if isinstance(a, Tensor) else a for a in arrays)
         if len({array.shape[:1] for array in self.arrays} | {()}) != 2:
             what = "needs one or more arrays of the same length along axis 0"
-            raise errors.shape("TensorDataset", what, *self.arrays)
+            hint = "each array holds one row per sample: TensorDataset(images, labels)"
+            raise errors.shape("TensorDataset", what, *self.arrays, hint=hint)
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         _check_index(self, index)
@@ -83,4 +84,6 @@ def take(dataset: object, indices: np.ndarray) -> tuple[np.ndarray, ...] | None:
 
 def _check_index(dataset: Dataset[object], index: int) -> None:
     if not -len(dataset) <= index < len(dataset):
-        raise errors.index(f"sample {index} of a data set with {len(dataset)} samples")
+        last = len(dataset) - 1
+        hint = f"allowed: {-len(dataset)} to {last}" if last >= 0 else "the data set is empty"
+        raise errors.index(f"sample {index} of a data set with {last + 1} samples", hint=hint)

@@ -39,7 +39,8 @@ def digit_image(
 def _on_black(gray: np.ndarray) -> np.ndarray:
     """Contrast from 0 (the border's typical level) to 1 (what differs most from it)."""
     if gray.ndim != 2 or 0 in gray.shape:
-        raise errors.shape("digit_image", "needs one gray picture (H, W)", gray)
+        hint = "read_image(path, mode='gray').numpy()[0]"
+        raise errors.shape("digit_image", "needs one gray picture (H, W)", gray, hint=hint)
     x = gray.astype(np.float64)
     border = np.concatenate([x[0], x[-1], x[:, 0], x[:, -1]])
     background = float(np.median(border))

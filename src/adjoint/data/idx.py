@@ -79,4 +79,5 @@ def _read_some(path: Path, stream: BufferedIOBase, offset: int, count: int) -> b
 
 
 def _malformed(path: Path, offset: int, what: str) -> errors.AdjointError:
-    return errors.argument("read_idx", f"{path}: at byte {offset}: {what}")
+    hint = "fetch the file again; was it cut off, or is it another format?"
+    return errors.argument("read_idx", f"{path}: at byte {offset}: {what}", hint=hint)

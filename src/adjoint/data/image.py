@@ -33,7 +33,8 @@ def read_image(path: Path_, mode: Literal["gray", "rgb", "rgba"] | None = None) 
                 pixels = _pixels(image, mode)
         except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as problem:
             what = f"{path} cannot be read as an image: {problem}"
-            raise errors.argument("read_image", what) from None
+            hint = "is it a PNG or JPEG, and whole? Another viewer shows what is wrong"
+            raise errors.argument("read_image", what, hint=hint) from None
     channels_first = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
     return from_numpy(np.array(channels_first, np.uint8, order="C"))
 
@@ -53,9 +54,11 @@ def write_png(image: Tensor | np.ndarray, path: Path_) -> None:
         x = np.moveaxis(x, 0, -1)
     elif x.ndim != 2:
         what = "needs (H, W) or 1, 3 or 4 channels as (C, H, W)"
-        raise errors.shape("write_png", what, x)
+        hint = "channels come first: x.permute(2, 0, 1); write a batch image by image"
+        raise errors.shape("write_png", what, x, hint=hint)
     if 0 in x.shape:
-        raise errors.shape("write_png", "an image has at least one pixel", x)
+        hint = "one of its sizes is 0; check the slice it came from"
+        raise errors.shape("write_png", "an image has at least one pixel", x, hint=hint)
     _pillow("write_png").fromarray(np.ascontiguousarray(x)).save(path, "PNG")
 
 

@@ -51,9 +51,12 @@ class DataLoader:
         seed: int | None = None,
     ) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise errors.argument("DataLoader", f"batch_size must be 1 or more, not {batch_size!r}")
+            what = f"batch_size must be 1 or more, not {batch_size!r}"
+            hint = "a whole number of samples, such as 32; len(dataset) takes all at once"
+            raise errors.argument("DataLoader", what, hint=hint)
         if generator is not None and seed is not None:
-            raise errors.argument("DataLoader", "give a seed or a generator, not both")
+            hint = "seed= alone is enough; a generator only lends its initial_seed()"
+            raise errors.argument("DataLoader", "give a seed or a generator, not both", hint=hint)
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle

@@ -48,7 +48,8 @@ def load_mnist(
     paths = [_find(Path(data_dir), name, download) for name in names]
     images, labels = (read_idx(path) for path in paths)
     if images.ndim != 3 or labels.shape != images.shape[:1] or images.dtype != np.uint8:
-        raise errors.shape("load_mnist", f"{paths[0].name} and its labels", images, labels)
+        what, hint = f"{paths[0].name} and its labels", "are these the four files of one data set?"
+        raise errors.shape("load_mnist", what, images, labels, hint=hint)
     scaled = np.divide(images[:, None], np.float32(255), dtype=np.float32)
     return scaled, labels.astype(np.int64)
 

@@ -20,7 +20,9 @@ def resize_images(
     """
     height, width = (size, size) if isinstance(size, int) else size
     if images.ndim < 2 or min(height, width, *images.shape[-2:]) < 1:
-        raise errors.shape("resize_images", f"cannot make {height} by {width} images of", images)
+        what = f"cannot make {height} by {width} images of"
+        hint = "give images (..., height, width) with at least one pixel, and sizes of 1 or more"
+        raise errors.shape("resize_images", what, images, hint=hint)
     old_height, old_width = images.shape[-2:]
     if mode == "nearest":
         rows = np.arange(height) * old_height // height
@@ -29,7 +31,8 @@ def resize_images(
     if mode != "bilinear":
         raise errors.unknown_name("resize_images", mode, ["bilinear", "nearest"])
     if images.dtype.kind != "f":
-        raise errors.wrong_dtype("resize_images", images.dtype, "floats for mode='bilinear'")
+        needs, hint = "floats for mode='bilinear'", "images.astype(numpy.float32)"
+        raise errors.wrong_dtype("resize_images", images.dtype, needs, hint=hint)
     # Bilinear interpolation is linear and separable: one small matrix for each axis.
     down = _interpolation(old_height, height).astype(images.dtype)
     across = _interpolation(old_width, width).astype(images.dtype)

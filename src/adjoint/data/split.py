@@ -19,11 +19,11 @@ def stratified_split(
     """
     labels = np.asarray(labels)
     if labels.ndim != 1:
-        raise errors.shape("stratified_split", "labels must have one axis", labels)
+        hint = "one class number per sample; of one-hot rows take labels.argmax(1)"
+        raise errors.shape("stratified_split", "labels must have one axis", labels, hint=hint)
     if not 0 < test_fraction < 1:
-        raise errors.argument(
-            "stratified_split", f"test_fraction must lie between 0 and 1: {test_fraction}"
-        )
+        what = f"test_fraction must lie between 0 and 1: {test_fraction}"
+        raise errors.argument("stratified_split", what, hint="0.2 keeps a fifth for testing")
     in_test = np.zeros(len(labels), bool)
     order = shuffled_order(len(labels), seed)
     for label in np.unique(labels):

@@ -91,7 +91,8 @@ def _arrays(tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for name, value in tensors.items():
         if not isinstance(name, str) or name == "__metadata__":
-            raise errors.argument("save", f"{name!r} cannot be the name of a tensor")
+            hint = "names are text, and '__metadata__' is taken by the format"
+            raise errors.argument("save", f"{name!r} cannot be the name of a tensor", hint=hint)
         if isinstance(value, Tensor):
             found[name] = value.node.array("save")
         elif isinstance(value, np.ndarray) and value.dtype in OF_NUMPY:
@@ -130,7 +131,8 @@ def _checked_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
             hint = "write numbers and lists as text: str(value) or json.dumps(value)"
             raise errors.argument("save", f"metadata {key!r}: {value!r} is not text", hint=hint)
     if ALIASES in text:
-        raise errors.argument("save", f"the metadata entry {ALIASES!r} is written by save itself")
+        what = f"the metadata entry {ALIASES!r} is written by save itself"
+        raise errors.argument("save", what, hint="choose another key")
     return text
 
 
@@ -161,8 +163,9 @@ def _tensor(path: Path, name: str, entry: dict[str, Any]) -> Tensor:
     known = DTYPES.get(entry["dtype"])
     if known is None:
         raise errors.wrong_dtype(
-            f"load: {name!r} in {path}", entry["dtype"], f"one of {', '.join(DTYPES)}"
-        )
+            f"load: {name!r} in {path}", entry["dtype"], f"one of {', '.join(DTYPES)}",
+            hint="convert the file with the library that wrote it",
+        )  # fmt: skip
     array = np.frombuffer(entry["data"], as_dtype(known).numpy).reshape(entry["shape"])
     return wrap(constant(array))
 
@@ -177,5 +180,5 @@ def _alias_table(file: _File, found: dict[str, Tensor]) -> dict[str, str]:
         good, table = False, {}
     if not good:
         what = f"{file.path}: the metadata entry {ALIASES!r} makes no sense"
-        raise errors.argument("load", what)
+        raise errors.argument("load", what, hint="it maps each further name to a saved one")
     return table

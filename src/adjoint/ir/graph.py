@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from adjoint.base import errors
 from adjoint.base.config import FLAGS
-from adjoint.ir.node import Node, Type, abstract, check_type, state
+from adjoint.ir.node import Array, Node, Type, abstract, check_type, state
 
 
 class Graph:
@@ -40,9 +40,10 @@ class Graph:
 
     @property
     def key(self) -> str:
-        """A digest of the structure: ops, wiring, parameters, types and constants."""
+        """A digest of the structure: ops, wiring, parameters, types, constants, and what was
+        recorded without gradients."""
         if self._key is None:
-            self._key = hashlib.sha256(self._text(constants=True).encode()).hexdigest()
+            self._key = hashlib.sha256(self._text(exact=True).encode()).hexdigest()
         return self._key
 
     def __hash__(self) -> int:
@@ -52,7 +53,7 @@ class Graph:
         return isinstance(other, Graph) and self.key == other.key
 
     def __str__(self) -> str:
-        return self._text(constants=False)
+        return self._text(exact=False)
 
     def __repr__(self) -> str:
         return f"<Graph {self.name}: {len(self.inputs)} inputs, {len(self.nodes)} nodes>"
@@ -73,7 +74,7 @@ class Graph:
             same = (old.shape, old.dtype) == (new.shape, new.dtype)
             assert same, f"update of input {source}: {old} becomes {new}"
 
-    def _text(self, constants: bool) -> str:
+    def _text(self, exact: bool) -> str:
         names: dict[Node, str] = {}
         for i, node in enumerate(self.inputs):
             names[node] = f"x{i}"
@@ -83,11 +84,13 @@ class Graph:
             names[node] = f"n{i}"
         lines = [f"{self.name}({', '.join(f'{names[n]}: {_type(n)}' for n in self.inputs)}):"]
         for node in self.constants:
-            lines.append(f"  {names[node]}: {_type(node)} = {_value(node, constants)}")
+            lines.append(f"  {names[node]}: {_type(node)} = {_value(node, exact)}")
         for node in self.nodes:
             assert node.op is not None and node.args is not None
-            inside = [names[a] for a in node.args] + _params(node.params)
-            lines.append(f"  {names[node]}: {_type(node)} = {node.op.name}({', '.join(inside)})")
+            inside = [names[a] for a in node.args] + _params(node.params, exact)
+            end = "  # no gradient" if node.is_abstract and node.stop else ""
+            call = f"{node.op.name}({', '.join(inside)})"
+            lines.append(f"  {names[node]}: {_type(node)} = {call}{end}")
         lines.append(f"  return {', '.join(names[n] for n in self.outputs)}")
         lines.extend(f"  update x{i} = {names[self.outputs[j]]}" for i, j in self.updates)
         return "\n".join(lines)
@@ -107,7 +110,7 @@ def record(
 
 
 @contextmanager
-def recording() -> Iterator[None]:
+def recording() -> Generator[None]:
     """Allow nodes without a value inside the block."""
     state.recording += 1
     try:
@@ -119,8 +122,13 @@ def recording() -> Iterator[None]:
 def _order(
     inputs: tuple[Node, ...], outputs: tuple[Node, ...], through_values: bool
 ) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
-    """Computed nodes and constants between inputs and outputs, in creation order."""
+    """Computed nodes and constants between inputs and outputs, in creation order.
+
+    Nodes older than every input cannot depend on one: they are constants, even those that belong
+    to a recording around this one.
+    """
     given = set(inputs)
+    oldest = min((n.serial for n in inputs), default=-1)
     seen: set[Node] = set()
     stack = [n for n in outputs if n not in given]
     computed: list[Node] = []
@@ -130,13 +138,13 @@ def _order(
         if node in seen:
             continue
         seen.add(node)
-        if node.args is None:
+        if node.args is None and through_values:
             raise errors.released(node.op.name if node.op else "leaf")
-        if node.op is not None and node.args and (through_values or node.is_abstract):
+        recorded = node.op is not None and node.is_abstract
+        walked = through_values and node.op is not None and node.args
+        if node.serial > oldest and (recorded or walked):
             computed.append(node)
-            stack.extend(a for a in node.args if a not in seen and a not in given)
-        elif node.op is not None and node.is_abstract:
-            computed.append(node)  # an op without arguments, recorded
+            stack.extend(a for a in node.args or () if a not in seen and a not in given)
         else:
             constants.append(node)
     return tuple(sorted(computed, key=_serial)), tuple(sorted(constants, key=_serial))
@@ -152,20 +160,28 @@ def _type(node: Node) -> str:
     return errors.describe(node)
 
 
-def _value(node: Node, digest: bool) -> str:
+def _value(node: Node, exact: bool) -> str:
     if node.is_abstract:
         return "free input"
     value = node.array()
     if value.size == 1:
         return str(value.item())
-    if digest:
-        return hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
-    return "constant"
+    return _digest(value) if exact else "constant"
 
 
-def _params(params: dict[str, Any]) -> list[str]:
-    return [
-        f"{k}={v.key[:16] if isinstance(v, Graph) else v!r}"
-        for k, v in sorted(params.items())
-        if v is not None
-    ]
+def _params(params: dict[str, Any], exact: bool) -> list[str]:
+    return [f"{k}={_param(v, exact)}" for k, v in sorted(params.items()) if v is not None]
+
+
+def _param(value: Any, exact: bool) -> str:
+    """A Graph by the start of its key, other things (regions) by name; exactly: by whole keys."""
+    if exact and type(value) is np.ndarray:
+        return _digest(value)
+    key: object = getattr(value, "key", None)
+    if isinstance(key, str) and (exact or isinstance(value, Graph)):
+        return key if exact else key[:16]
+    return repr(value)
+
+
+def _digest(value: Array) -> str:
+    return hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()

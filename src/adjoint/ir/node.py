@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy._core import umath
@@ -14,7 +14,7 @@ from numpy._core import umath
 from adjoint.base import callsite, errors
 from adjoint.base.config import FLAGS
 from adjoint.base.dtype import OF_NUMPY, DType
-from adjoint.base.shape import Shape
+from adjoint.base.shape import Shape, numel
 from adjoint.runtime.device import CPU, META, Device
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -151,16 +151,19 @@ class Node:
 
     @property
     def is_abstract(self) -> bool:
-        """Whether the value is unknown: the node is being recorded (or lives on ``meta``)."""
-        return self.value is None and force(self) is None
+        """Whether the value is unknown (the node is being recorded, or lives on ``meta``) or must
+        not be looked at, because a capture is going on that the value comes from outside of."""
+        if self.value is None and force(self) is None:
+            return True
+        return state.capture is not None and state.capture.owns(self)
 
     def array(self, what: str = "value") -> Array:
         """The value; raises RecordingError when there is none."""
         value = self.value
         if value is None:
             value = force(self)
-            if value is None:
-                raise no_value(what, self)
+        if value is None or (state.capture is not None and state.capture.owns(self)):
+            raise no_value(what, self)
         return value
 
     def __repr__(self) -> str:
@@ -170,12 +173,14 @@ class Node:
 
 class State(threading.local):
     """Per-thread switches: whether gradients are tracked, what is being recorded, where random
-    keys come from inside ``vmap``, and who is shown every node computed."""
+    keys come from inside ``vmap``, who is shown every node computed, and the
+    capture that records everything."""
 
     grad: bool = True
     recording: int = 0
     random: tuple[Callable[[], Node], ...] = ()
     watch: Callable[[Node, Op, tuple[Node, ...], Params], None] | None = None
+    capture: Any = None
 
 
 state = State()
@@ -187,7 +192,7 @@ _IGNORE_ALL = umath._make_extobj(all="ignore")  # pyright: ignore
 
 
 @contextmanager
-def grad_mode(on: bool) -> Iterator[None]:
+def grad_mode(on: bool) -> Generator[None]:
     """Track gradients (or not) inside the block."""
     before, state.grad = state.grad, on
     try:
@@ -203,9 +208,9 @@ def constant(value: Array, device: Device = CPU) -> Node:
     return node
 
 
-def abstract(type: Type, device: Device = CPU) -> Node:
+def abstract(of: Type, device: Device = CPU) -> Node:
     """A node without a value: an input of a recording, or a shape on the meta device."""
-    node = Node(None, (), NO_PARAMS, type.shape, type.dtype, None, False)
+    node = Node(None, (), NO_PARAMS, of.shape, of.dtype, None, False)
     node.device = device
     node.stop, node.site = not state.grad, None
     return node
@@ -223,6 +228,8 @@ def apply(op: Op, args: tuple[Node, ...], params: Params) -> Node:
 
     NumPy broadcasts by itself, so a pointwise op reads the small value under a lazy broadcast.
     """
+    if state.capture is not None:
+        return state.capture.apply(op, args, params)
     values: list[Any] = []
     needs = compact = False
     for a in args:
@@ -233,7 +240,7 @@ def apply(op: Op, args: tuple[Node, ...], params: Params) -> Node:
             if value is None:
                 value = force(a)
             if value is None:
-                return _record(op, args, params)
+                return record_op(op, args, params)
         values.append(value)
         needs = needs or a.needs_grad
     if op.lazy:
@@ -247,10 +254,15 @@ def apply(op: Op, args: tuple[Node, ...], params: Params) -> Node:
 def evaluate(op: Op, values: list[Any], params: Params) -> Any:
     """The meaning of ``op`` on arrays; overflow and division by zero are not warnings here."""
     if not op.quiet:
-        return op.ref(*values, **params)
+        try:
+            return op.ref(*values, **params)
+        except MemoryError as problem:
+            raise errors.out_of_memory(op.name, problem, values) from None
     token = _error_state.set(_IGNORE_ALL)
     try:
         return op.ref(*values, **params)
+    except MemoryError as problem:
+        raise errors.out_of_memory(op.name, problem, values) from None
     finally:
         _error_state.reset(token)
 
@@ -264,7 +276,10 @@ def force(node: Node) -> Any:
         value = force(node.args[0])
         if value is None:
             return None
-    node.value = node.op.ref(value, **node.params)
+    try:
+        node.value = node.op.ref(value, **node.params)
+    except ValueError:  # NumPy has no view of so many elements
+        raise errors.too_large(node.op.name, node.shape, numel(node.shape)) from None
     return node.value
 
 
@@ -299,7 +314,7 @@ def finish(op: Op, args: tuple[Node, ...], params: Params, value: Any, needs: bo
     """The node that has ``value``; it keeps ``args`` only when a gradient may pass."""
     parts = None
     if type(value) is tuple:
-        parts = tuple(Type(v.shape, OF_NUMPY[v.dtype]) for v in value)
+        parts = _types(cast("tuple[Array, ...]", value))
         shape, dtype = (), parts[0].dtype
     else:
         if type(value) is not np.ndarray:
@@ -318,6 +333,10 @@ def finish(op: Op, args: tuple[Node, ...], params: Params, value: Any, needs: bo
     return node
 
 
+def _types(arrays: tuple[Array, ...]) -> tuple[Type, ...]:
+    return tuple([Type(a.shape, OF_NUMPY[a.dtype]) for a in arrays])
+
+
 def check_type(op: Op, args: tuple[Node, ...], params: Params, node: Node) -> None:
     """Raise when the value of ``node`` is not what the row of ``op`` promises."""
     promised = op.infer(*args, **params)
@@ -330,24 +349,26 @@ def check_type(op: Op, args: tuple[Node, ...], params: Params, node: Node) -> No
 
 
 def _lazy(op: Op, args: tuple[Node, ...], params: Params, needs: bool) -> Node:
-    type = op.infer(*args, **params)
-    return Node(op, args, params, type.shape, type.dtype, None, needs and state.grad)
+    made: Type = op.infer(*args, **params)
+    return Node(op, args, params, made.shape, made.dtype, None, needs and state.grad)
 
 
-def _record(op: Op, args: tuple[Node, ...], params: Params) -> Node:
+def record_op(op: Op, args: tuple[Node, ...], params: Params) -> Node:
     meta = any(a.device is META for a in args)
     if not state.recording and not meta:
         for a in args:
             if a.is_abstract:
                 raise no_value(op.name, a)
-    inferred = op.infer(*args, **params)
-    parts = None if isinstance(inferred, Type) else tuple(inferred)
-    type = inferred if isinstance(inferred, Type) else parts[0]
+    inferred: Type | Sequence[Type] = op.infer(*args, **params)
     needs = state.grad and any(a.needs_grad for a in args)
-    if parts is None and type.dtype.kind != "f":
-        needs = False
+    if isinstance(inferred, Type):
+        parts, made = None, inferred
+        needs = needs and made.dtype.kind == "f"
+    else:
+        parts = tuple(inferred)
+        made = Type((), parts[0].dtype)
     kept = args if needs or not meta else ()
-    node = Node(op, kept, params, type.shape if parts is None else (), type.dtype, None, needs)
+    node = Node(op, kept, params, made.shape, made.dtype, None, needs)
     node.parts = parts
     node.device = META if meta else CPU
     node.stop = not state.grad

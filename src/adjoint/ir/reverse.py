@@ -75,7 +75,7 @@ def backward(
         if node.hooks is not None:
             grad = _run_sum_hooks(node, grad)
         is_target = targets is not None and node in targets
-        if not args or is_target:
+        if not args or is_target or node.leaf is not None:
             found[node] = grad
         elif release and node.value is not None:  # an unread lazy value needs its argument
             node.args = None

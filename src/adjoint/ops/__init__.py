@@ -4,8 +4,32 @@ from adjoint.ops.contract import conv, dot
 from adjoint.ops.index import gather, scatter_add
 from adjoint.ops.movement import broadcast, concat, pad, permute, reshape, slice
 from adjoint.ops.pointwise import (
-    add, atan, bit_and, bit_or, bit_xor, cast, cos, div, eq, erf, exp, floor, log, lt, maximum,
-    minimum, mul, neg, rem, shift_left, shift_right, sin, sqrt, sub, tanh, where,
+    add,
+    atan,
+    bit_and,
+    bit_or,
+    bit_xor,
+    cast,
+    cos,
+    div,
+    eq,
+    erf,
+    exp,
+    floor,
+    log,
+    lt,
+    maximum,
+    minimum,
+    mul,
+    neg,
+    rem,
+    shift_left,
+    shift_right,
+    sin,
+    sqrt,
+    sub,
+    tanh,
+    where,
 )  # fmt: skip
 from adjoint.ops.reduce import argsort, cumsum, reduce_max, reduce_sum
 from adjoint.ops.rows import TABLE

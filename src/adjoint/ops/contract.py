@@ -11,7 +11,7 @@ from adjoint.base.shape import Shape
 from adjoint.ir.node import Array, Node, Op, Params, Type, abstract
 from adjoint.ops.correlate import Pads, correlate, spread
 from adjoint.ops.movement import flip, permute, reshape, swap_last
-from adjoint.ops.rows import each, full, op, with_batch
+from adjoint.ops.rows import both, each, full, op, with_batch
 from adjoint.runtime.device import CPU
 
 LARGE = 1 << 20  # multiply-adds from which a compiled product is faster than NumPy's
@@ -43,11 +43,11 @@ def _dot_vmap(
     return dot(with_batch(size, a, batched[0]), with_batch(size, b, batched[1]))
 
 
-dot = op(
+dot: Op = op(
     "dot", "contract",
     infer=_dot_type,
     ref=_dot,
-    vjp=each(
+    vjp=both(
         lambda ct, out, a, b: dot(ct, swap_last(b)), lambda ct, out, a, b: dot(swap_last(a), ct)
     ),
     vmap=_dot_vmap,
@@ -66,7 +66,10 @@ def _conv_type(
 ) -> Type:
     fits = x.ndim == w.ndim == len(stride) + 2 and x.dtype is w.dtype
     if not fits or x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
-        raise errors.shape("conv", f"channels do not fit with groups={groups}", x, w)
+        raise errors.shape(
+            "conv", f"channels do not fit with groups={groups}", x, w,
+            hint="input (batch, channels, ...), kernel (out channels, channels / groups, ...)",
+        )  # fmt: skip
     spatial = tuple(
         conv_size(n, k, s, p, d, i)
         for n, k, s, p, d, i in zip(
@@ -128,7 +131,7 @@ def _conv_vmap(
     """A batch of inputs joins the batch; a batch of kernels joins the output channels or groups."""
     (x, w), groups = args, params["groups"]
     if size == 0:
-        single = _conv_type(*(_example(a, b) for a, b in zip(args, batched, strict=True)), **params)
+        single = _conv_type(_example(x, batched[0]), _example(w, batched[1]), **params)
         return full(0, (0, *single.shape), single.dtype)
     if not batched[1]:
         out = conv(reshape(x, shape=(size * x.shape[1], *x.shape[2:])), w, **params)

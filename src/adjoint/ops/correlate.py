@@ -1,12 +1,13 @@
 """The NumPy meaning of ``conv``: matrix products, with as little copying as the sizes allow.
 
-NumPy has no convolution of several channels. Each call takes one of four ways:
+NumPy has no convolution of several channels. Each call takes one of five ways:
 
 - gather: copy the windows of the input into a matrix, then one product per image;
 - gather for wide kernels: the same with the places in the kernel as the long axis (in a weight
   gradient the kernel is as large as the image, and the output is small);
 - scatter: one product per image, then add shifted pieces of it; moves less when there are more
   input than output channels, or when the input is spread by zeros;
+- mixed: gather along the first axes, scatter along the last;
 - tap by tap: for depthwise kernels, where a product of matrices has nothing to share.
 
 Work is done a few images at a time, so that windows and products stay in the cache, and is shared
@@ -59,22 +60,50 @@ def correlate(
     )
     if 0 in (*x.shape, *w.shape, *places):
         return np.zeros((x.shape[0], w.shape[0], *places), dtype)
-    taps = prod(w.shape[2:])
-    gathered = w.shape[1] * groups * taps * prod(places)
-    scattered = w.shape[0] * taps * prod(x.shape[2:])
-    work = x.shape[0] * w.shape[0] * w.shape[1] * taps * prod(places)
+    work = x.shape[0] * prod(w.shape) * prod(places)
     fast = CPU.kernels.get("conv") if work >= LARGE and w.shape[0] >= FEW * groups else None
     if fast is not None and x.dtype.char in "fd" and all(i == 1 for i in inner):
-        x = _prepare(x, padding, inner, sizes)
-        out = fast(x, w, stride, dilation, groups, places)
-    elif all(s == 1 for s in stride) and 2 * scattered <= gathered:
-        out = _scatter(x, w, padding, dilation, inner, groups, places)
+        out = fast(_prepare(x, padding, inner, sizes), w, stride, dilation, groups, places)
+        return out.astype(dtype, copy=False)
+    way = _cheapest(x, w, stride, padding, dilation, inner, groups, places)
+    if way is _scatter or way is _mixed:
+        out = way(x, w, padding, dilation, inner, groups, places)
     else:
-        x = _prepare(x, padding, inner, sizes)
-        wide = taps > prod(places)
-        way = _gather_wide if wide else _tap_by_tap if w.shape[1] == 1 < groups else _gather
-        out = way(x, w, stride, dilation, groups, places)
+        out = way(_prepare(x, padding, inner, sizes), w, stride, dilation, groups, places)
     return out.astype(dtype, copy=False)
+
+
+def _cheapest(
+    x: Array, w: Array, stride: Shape, padding: Pads, dilation: Shape, inner: Shape, groups: int,
+    places: Shape,
+) -> Callable[..., Array]:  # fmt: skip
+    """The way that moves the fewest elements: one gathered is written and read, one scattered is
+    written, read, and read and written again where it is added."""
+    channels, outs, taps = w.shape[1] * groups, w.shape[0], prod(w.shape[2:])
+    one = (1,) * len(stride)
+    gathered, scattered = 2 * channels * taps * prod(places), 4 * outs * taps * prod(x.shape[2:])
+    cost = {_gather: gathered, _scatter: scattered if stride == one else 2 * gathered}
+    if len(stride) > 1 and stride == inner == one:
+        _, _, pitch = _canvas(x.shape[-1], w.shape[-1], padding[-1], dilation[-1], 1, places[-1])
+        if pitch <= WASTE * x.shape[-1]:
+            rows, last = prod(places[:-1]) * pitch, w.shape[-1]
+            both = 2 * channels * taps // last + 4 * outs * last
+            cost[_mixed] = 1.25 * rows * both  # it also pads
+    best = min(cost, key=lambda way: cost[way])
+    if best is not _gather:
+        return best
+    if taps > prod(places):
+        return _gather_wide
+    return _tap_by_tap if w.shape[1] == 1 < groups else _gather
+
+
+def _canvas(n: int, k: int, pad: tuple[int, int], d: int, inner: int, places: int) -> Shape:
+    """Along one axis of all shifts of an input: where the shift by nothing begins, where the
+    output begins, and how much room all need."""
+    reach = (k - 1) * d
+    start = reach - pad[0]
+    before = max(-start, 0)
+    return before, before + start, before + max(spread(n, inner) + reach, start + places)
 
 
 def spread(n: int, step: int) -> int:
@@ -111,8 +140,8 @@ def _windows(
     spatial = x.strides[x.ndim - len(shape) :]
     strides = [b * s for b, s in zip(spatial, step, strict=True)]
     paces = [b * s for b, s in zip(spatial, pace, strict=True)]
-    pitch = x.shape[-1]
-    merged = len(run) > 1 and pace[-2:] == (1, 1) and pitch <= WASTE * run[-1]
+    pitch, rank = x.shape[-1], len(run)
+    merged = rank > 1 and pace[-2:] == (1, 1) and pitch <= WASTE * run[-1]
     if merged:
         run = (*run[:-2], (run[-2] - 1) * pitch + run[-1])
         paces = [*paces[:-2], x.itemsize]
@@ -190,7 +219,7 @@ def _gather_wide(
     nbytes = groups * rows * columns * x.itemsize
     end_to_end = columns < NARROW and channels > 1
     axis = 2 + len(places) if end_to_end else 0
-    sums: list[Array] = []
+    sums: dict[int, Array] = {}
 
     def work(begin: int, end: int) -> None:
         out = np.zeros((groups, rows, size), x.dtype)
@@ -207,10 +236,11 @@ def _gather_wide(
             else:
                 part = part.reshape(count, groups, rows, columns)
                 out += np.add.reduce(matmul(part, piece.transpose(0, 1, 3, 2)), axis=0)
-        sums.append(out)
+        sums[begin] = out
 
     share(channels, channels * nbytes, work)
-    out = sum(sums[1:], sums[0]).reshape(groups, n, *places, size)
+    first, *rest = (sums[k] for k in sorted(sums))  # in one order, whoever finished first
+    out = sum(rest, first).reshape(groups, n, *places, size)
     return np.moveaxis(np.moveaxis(out, -1, 1).reshape(outs, n, *places), 1, 0)
 
 
@@ -245,13 +275,8 @@ def _scatter(
     never multiplied. The sum is built on a canvas that has room for every shift, then cut out."""
     n, outs, channels, taps = x.shape[0], w.shape[0], w.shape[1], w.shape[2:]
     sizes, count, size = x.shape[2:], prod(taps), outs // groups
-    reach = tuple((k - 1) * d for k, d in zip(taps, dilation, strict=True))
-    start = tuple(r - lo for r, (lo, _) in zip(reach, padding, strict=True))
-    before = tuple(max(-s, 0) for s in start)
-    canvas_sizes = tuple(
-        b + max(spread(m, i) + r, s + p)
-        for b, m, i, r, s, p in zip(before, sizes, inner, reach, start, places, strict=True)
-    )
+    axes = zip(sizes, taps, padding, dilation, inner, places, strict=True)
+    before, start, canvas_sizes = zip(*(_canvas(*axis) for axis in axes), strict=True)
     canvas = np.zeros((n, groups, size, *canvas_sizes), x.dtype)
     pitch = canvas_sizes[-1]
     by_rows = len(sizes) > 1 and inner[-2:] == (1, 1) and pitch <= WASTE * sizes[-1]
@@ -277,9 +302,47 @@ def _scatter(
                 target[window] += product[:, :, tap]
 
     share(n, n * nbytes, work)
-    cut = (slice(b + s, b + s + p) for b, s, p in zip(before, start, places, strict=True))
+    cut = (slice(s, s + p) for s, p in zip(start, places, strict=True))
     canvas = canvas.reshape(n, outs, *canvas_sizes)
     return canvas[(slice(None), slice(None), *cut)]
+
+
+def _mixed(
+    x: Array, w: Array, padding: Pads, dilation: Shape, inner: Shape, groups: int, places: Shape
+) -> Array:
+    """Gather along all axes but the last, scatter along that one: of 5 x 5 taps, 5 are copied
+    and 5 are added. For stride 1 and an input that is not spread."""
+    n, outs, channels, taps = x.shape[0], w.shape[0], w.shape[1], w.shape[2:]
+    size, count, width = outs // groups, taps[-1], x.shape[-1]
+    before, start, pitch = _canvas(width, count, padding[-1], dilation[-1], 1, places[-1])
+    pads = (*padding[:-1], (0, pitch - width))
+    high = (m + lo + hi for m, (lo, hi) in zip(x.shape[2:], pads, strict=True))
+    x = _prepare(x, pads, inner, tuple(high))
+    run, one = (*places[:-1], width), (1,) * len(taps)
+    windows, _ = _windows(
+        x.reshape(n, groups, channels, *x.shape[2:]), (0, 1, 2), (*taps[:-1], 1), dilation, run, one
+    )
+    rows, long = channels * prod(taps[:-1]), windows.shape[3 + len(taps) :]
+    columns = prod(long)
+    kernel = np.moveaxis(w.reshape(groups, size, channels, *taps), -1, 1)
+    kernel = np.ascontiguousarray(kernel).reshape(groups, count * size, rows)
+    canvas = np.zeros((n, groups, size, *places[:-2], places[-2] * pitch), x.dtype)
+    nbytes = groups * (rows + count * size) * columns * x.itemsize
+
+    def work(begin: int, end: int) -> None:
+        step = _images(nbytes)
+        for first in range(begin, end, step):
+            part = np.ascontiguousarray(windows[first : min(first + step, end)])
+            product = _products(kernel, part.reshape(len(part), groups, rows, columns))
+            product = product.reshape(len(part), groups, count, size, *long)
+            target = canvas[first : first + len(part)]
+            for tap in range(count):
+                shift = before + (count - 1 - tap) * dilation[-1]
+                target[..., shift : shift + long[-1]] += product[:, :, tap]
+
+    share(n, n * nbytes, work)
+    canvas = canvas.reshape(n, outs, *places[:-1], pitch)
+    return canvas[..., start : start + places[-1]]
 
 
 def _as_rows(x: Array, pitch: int) -> Array:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
 from adjoint.base import errors
+from adjoint.base.shape import Shape
 from adjoint.ir.node import Array, Node, Op, Params, Type
 from adjoint.ops.rows import each, op, with_batch, zeros_like
 
 
 def _gather_type(x: Node, index: Node, batch: int) -> Type:
     if index.dtype.kind not in "iu" or x.shape[:batch] != index.shape[:batch] or x.ndim <= batch:
-        raise errors.shape("gather", f"index does not fit with {batch} batch axes", x, index)
-    return Type(index.shape + x.shape[batch + 1 :], x.dtype)
+        raise errors.shape(
+            "gather", f"index does not fit with {batch} batch axes", x, index,
+            hint="an integer index whose first axes are the batch axes of the tensor",
+        )  # fmt: skip
+    return Type((*index.shape, *x.shape[batch + 1 :]), x.dtype)
 
 
 def _flat_rows(index: Array, batch: int, n: int) -> Array:
@@ -22,9 +27,9 @@ def _flat_rows(index: Array, batch: int, n: int) -> Array:
     clipped = np.clip(index, 0, max(n - 1, 0)).astype(np.int64)
     if batch == 0:
         return clipped
-    lead = index.shape[:batch]
-    offset = np.arange(int(np.prod(lead)), dtype=np.int64) * n
-    return clipped + offset.reshape(lead + (1,) * (index.ndim - batch))
+    lead: Shape = index.shape[:batch]
+    offset = np.arange(prod(lead), dtype=np.int64) * n
+    return clipped + offset.reshape(*lead, *(1,) * (index.ndim - batch))
 
 
 def _gather(x: Array, index: Array, batch: int) -> Array:
@@ -48,20 +53,25 @@ def _gather_vmap(
     return gather(x, index, batch=params["batch"] + 1)
 
 
+def _gather_back(ct: Node, out: Node, x: Node, index: Node, batch: int) -> Node:
+    return scatter_add(zeros_like(x), index, ct, batch=batch)
+
+
 gather = op(
     "gather", "index",
     infer=_gather_type,
     ref=_gather,
-    vjp=each(
-        lambda ct, out, x, index, batch: scatter_add(zeros_like(x), index, ct, batch=batch), None
-    ),
+    vjp=each(_gather_back, None),
     vmap=_gather_vmap,
 )  # fmt: skip
 
 
 def _scatter_type(x: Node, index: Node, updates: Node, batch: int) -> Type:
     if index.shape + x.shape[batch + 1 :] != updates.shape or updates.dtype is not x.dtype:
-        raise errors.shape("scatter_add", "updates do not fit", x, index, updates)
+        raise errors.shape(
+            "scatter_add", "updates do not fit", x, index, updates,
+            hint="updates: the shape of the index, then that of one row, in the tensor's dtype",
+        )  # fmt: skip
     return _gather_type(x, index, batch)._replace(shape=x.shape)
 
 
@@ -69,16 +79,18 @@ def _scatter_add(x: Array, index: Array, updates: Array, batch: int) -> Array:
     """out = x; out[b, index[b, i], r] += updates[b, i, r], in the order of i."""
     if index.size == 0 or updates.size == 0:
         return x.copy()
-    n, rest = x.shape[batch], x.shape[batch + 1 :]
+    n: int = x.shape[batch]
+    rest: Shape = x.shape[batch + 1 :]
     rows = _flat_rows(index, batch, n).reshape(-1)
-    width = int(np.prod(rest))
+    width = prod(rest)
     cells = rows if width == 1 else (rows[:, None] * width + np.arange(width)).reshape(-1)
-    out, values = np.array(x, order="C").reshape(-1), updates.reshape(-1)
+    out: Array = np.array(x, order="C").reshape(-1)
+    values: Array = updates.reshape(-1)
     if x.dtype.kind in "iub" or x.dtype == np.float64 or _sparse(x, values):
         np.add.at(out, cells, values)
         return out.reshape(x.shape)
     # many float32 or 16-bit values in few places: summed in float64, in the order given
-    sums = np.bincount(cells, values.astype(np.float64), out.size)
+    sums: Array = np.bincount(cells, values.astype(np.float64), out.size)
     return (out + sums).astype(x.dtype).reshape(x.shape)
 
 
@@ -94,15 +106,19 @@ def _scatter_vmap(
     return scatter_add(*full, batch=params["batch"] + 1)
 
 
+def _to_target(ct: Node, out: Node, x: Node, index: Node, updates: Node, batch: int) -> Node:
+    return ct
+
+
+def _to_updates(ct: Node, out: Node, x: Node, index: Node, updates: Node, batch: int) -> Node:
+    return gather(ct, index, batch=batch)
+
+
 scatter_add = op(
     "scatter_add", "index",
     infer=_scatter_type,
     ref=_scatter_add,
-    vjp=each(
-        lambda ct, out, x, index, updates, batch: ct,
-        None,
-        lambda ct, out, x, index, updates, batch: gather(ct, index, batch=batch),
-    ),
+    vjp=each(_to_target, None, _to_updates),
     vmap=_scatter_vmap,
     quiet=True,
 )  # fmt: skip

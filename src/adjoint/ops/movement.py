@@ -23,30 +23,41 @@ def _reshape(x: Array, shape: Shape) -> Array:
     return x.reshape(shape)
 
 
+def _reshape_back(ct: Node, out: Node, x: Node, shape: Shape) -> Node:
+    return reshape(ct, shape=x.shape)
+
+
 reshape = op(
     "reshape", "view",
     infer=_reshape_type,
     ref=_reshape,
-    vjp=each(lambda ct, out, x, shape: reshape(ct, shape=x.shape)),
+    vjp=each(_reshape_back),
     vmap=shift_axes(shape=lambda size, shape: (size, *shape)),
 )  # fmt: skip
 
 
-def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
-    return tuple(int(i) for i in np.argsort(axes))
-
-
 def _permute_type(x: Node, axes: Shape) -> Type:
     if sorted(axes) != list(range(x.ndim)):
-        raise errors.shape("permute", f"axes {axes} do not name each axis once", x)
+        raise errors.shape(
+            "permute", f"axes {axes} do not name each axis once", x,
+            hint=f"a new order of {tuple(range(x.ndim))}",
+        )  # fmt: skip
     return Type(tuple(x.shape[a] for a in axes), x.dtype)
+
+
+def _permute(x: Array, axes: Shape) -> Array:
+    return x.transpose(axes)
+
+
+def _permute_back(ct: Node, out: Node, x: Node, axes: Shape) -> Node:
+    return permute(ct, axes=tuple(int(i) for i in np.argsort(axes)))
 
 
 permute = op(
     "permute", "view",
     infer=_permute_type,
-    ref=lambda x, axes: x.transpose(axes),
-    vjp=each(lambda ct, out, x, axes: permute(ct, axes=_inverse(axes))),
+    ref=_permute,
+    vjp=each(_permute_back),
     vmap=shift_axes(axes=lambda size, axes: (0, *(a + 1 for a in axes))),
 )  # fmt: skip
 
@@ -78,10 +89,14 @@ def _broadcast_vmap(
     return broadcast(reshape(x, shape=(size, *ones, *x.shape[1:])), shape=(size, *shape))
 
 
+def _broadcast(x: Array, shape: Shape) -> Array:
+    return np.broadcast_to(x, shape)
+
+
 broadcast = op(
     "broadcast", "view",
     infer=_broadcast_type,
-    ref=lambda x, shape: np.broadcast_to(x, shape),
+    ref=_broadcast,
     vjp=each(_unbroadcast),
     vmap=_broadcast_vmap,
     lazy=True,
@@ -92,7 +107,10 @@ def _slice_type(x: Node, starts: Shape, sizes: Shape, steps: Shape) -> Type:
     for n, start, size, step in zip(x.shape, starts, sizes, steps, strict=True):
         last = start + (size - 1) * step
         if size < 0 or step == 0 or (size and not (0 <= start < n and 0 <= last < n)):
-            raise errors.shape("slice", f"{start}:{last} step {step} is outside", x)
+            raise errors.shape(
+                "slice", f"{start}:{last} step {step} is outside", x,
+                hint="the first and the last place taken must be inside",
+            )  # fmt: skip
     return Type(sizes, x.dtype)
 
 
@@ -138,7 +156,10 @@ slice = op(
 
 def _pad_type(x: Node, low: Shape, high: Shape, interior: Shape) -> Type:
     if min((*low, *high, *interior), default=0) < 0:
-        raise errors.shape("pad", f"amounts cannot be negative: {low}, {high}, {interior}", x)
+        raise errors.shape(
+            "pad", f"amounts cannot be negative: {low}, {high}, {interior}", x,
+            hint="take a slice to make it smaller",
+        )  # fmt: skip
     return Type(_padded(x.shape, low, high, interior), x.dtype)
 
 
@@ -182,7 +203,10 @@ def _concat_type(*xs: Node, axis: int) -> Type:
             x.shape[:axis] == first.shape[:axis] and x.shape[axis + 1 :] == first.shape[axis + 1 :]
         )
         if x.ndim != first.ndim or not same or x.dtype is not first.dtype:
-            raise errors.shape("concat", f"all sizes but that of axis {axis} must agree", *xs)
+            raise errors.shape(
+                "concat", f"all sizes but that of axis {axis} must agree", *xs,
+                hint="dtypes must agree too; convert or reshape first",
+            )  # fmt: skip
     total = sum(x.shape[axis] for x in xs)
     return Type((*first.shape[:axis], total, *first.shape[axis + 1 :]), first.dtype)
 
@@ -190,7 +214,8 @@ def _concat_type(*xs: Node, axis: int) -> Type:
 def _unconcat(
     ct: Node, out: Node, wanted: tuple[bool, ...], args: tuple[Node, ...], params: Params
 ) -> tuple[Node | None, ...]:
-    axis, start = params["axis"], 0
+    axis: int = params["axis"]
+    start = 0
     found: list[Node | None] = []
     for x, needs in zip(args, wanted, strict=True):
         found.append(narrow(ct, axis, start, x.shape[axis]) if needs else None)
@@ -198,10 +223,14 @@ def _unconcat(
     return tuple(found)
 
 
+def _concat(*xs: Array, axis: int) -> Array:
+    return np.concatenate(xs, axis=axis)
+
+
 concat = op(
     "concat", "view",
     infer=_concat_type,
-    ref=lambda *xs, axis: np.concatenate(xs, axis=axis),
+    ref=_concat,
     vjp=_unconcat,
     vmap=shift_axes(axis=lambda size, axis: axis + 1),
 )  # fmt: skip

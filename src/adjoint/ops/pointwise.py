@@ -12,10 +12,31 @@ from adjoint.base.config import FLAGS
 from adjoint.base.dtype import DType, bool_
 from adjoint.base.shape import Shape
 from adjoint.ir.node import (
-    NO_PARAMS, Array, Node, Op, Type, apply, constant, evaluate, finish, force, state,
+    NO_PARAMS,
+    Array,
+    Node,
+    Op,
+    Type,
+    apply,
+    constant,
+    evaluate,
+    finish,
+    force,
+    state,
 )  # fmt: skip
 from adjoint.ops.rows import (
-    TABLE, batch_all, binary, comparison, each, no_gradient, op, repeated, same_type, unary,
+    TABLE,
+    batch_all,
+    binary,
+    both,
+    comparison,
+    each,
+    no_gradient,
+    number,
+    op,
+    repeated,
+    same_type,
+    unary,
     zeros_like,
 )  # fmt: skip
 from adjoint.ops.special import erf_array
@@ -25,8 +46,8 @@ TWO_OVER_SQRT_PI = 1.1283791670955126
 neg = unary("neg", np.negative, lambda ct, out, x: -ct)
 exp = unary("exp", np.exp, lambda ct, out, x: ct * out, quiet=True)
 log = unary("log", np.log, lambda ct, out, x: ct / x, quiet=True)
-sin = unary("sin", np.sin, lambda ct, out, x: ct * cos(x), quiet=True)
-cos = unary("cos", np.cos, lambda ct, out, x: -(ct * sin(x)), quiet=True)
+sin: Op = unary("sin", np.sin, lambda ct, out, x: ct * cos(x), quiet=True)
+cos: Op = unary("cos", np.cos, lambda ct, out, x: -(ct * sin(x)), quiet=True)
 sqrt = unary("sqrt", np.sqrt, lambda ct, out, x: ct * 0.5 / out, quiet=True)
 tanh = unary("tanh", np.tanh, lambda ct, out, x: ct * (1.0 - out * out))
 erf = unary(
@@ -55,29 +76,29 @@ def _subtract(x: Array, y: Array) -> Array:
     return np.subtract(x, y) if x.dtype.kind != "b" else np.not_equal(x, y)
 
 
-add = binary("add", np.add, each(lambda ct, out, x, y: ct, lambda ct, out, x, y: ct), quiet=True)
+add = binary("add", np.add, both(lambda ct, out, x, y: ct, lambda ct, out, x, y: ct), quiet=True)
 sub = binary(
-    "sub", _subtract, each(lambda ct, out, x, y: ct, lambda ct, out, x, y: -ct), quiet=True
+    "sub", _subtract, both(lambda ct, out, x, y: ct, lambda ct, out, x, y: -ct), quiet=True
 )
 mul = binary(
-    "mul", np.multiply, each(lambda ct, out, x, y: ct * y, lambda ct, out, x, y: ct * x), quiet=True
+    "mul", np.multiply, both(lambda ct, out, x, y: ct * y, lambda ct, out, x, y: ct * x), quiet=True
 )
 div = binary(
     "div", _divide,
-    each(lambda ct, out, x, y: ct / y, lambda ct, out, x, y: -(ct * out / y)), quiet=True,
+    both(lambda ct, out, x, y: ct / y, lambda ct, out, x, y: -(ct * out / y)), quiet=True,
 )  # fmt: skip
 rem = binary(
     "rem", np.remainder,
-    each(lambda ct, out, x, y: ct, lambda ct, out, x, y: -(ct * _floored(x, y))), quiet=True,
+    both(lambda ct, out, x, y: ct, lambda ct, out, x, y: -(ct * _floored(x, y))), quiet=True,
 )  # fmt: skip
 maximum = binary(
     "maximum", np.maximum,
-    each(lambda ct, out, x, y: _at_larger(ct, x, y), lambda ct, out, x, y: _at_larger(ct, y, x)),
+    both(lambda ct, out, x, y: _at_larger(ct, x, y), lambda ct, out, x, y: _at_larger(ct, y, x)),
     quiet=True,
 )  # fmt: skip
 minimum = binary(
     "minimum", np.minimum,
-    each(lambda ct, out, x, y: _at_larger(ct, y, x), lambda ct, out, x, y: _at_larger(ct, x, y)),
+    both(lambda ct, out, x, y: _at_larger(ct, y, x), lambda ct, out, x, y: _at_larger(ct, x, y)),
     quiet=True,
 )  # fmt: skip
 eq = comparison("eq", np.equal)
@@ -95,49 +116,61 @@ def select(condition: Array, x: Array, y: Array) -> Array:
     a seventh of the time when the condition is as good as random."""
     if condition.size < 8192 or x.dtype != y.dtype:
         return np.where(condition, x, y)
-    bits = _BITS[x.dtype.itemsize]
+    bits = BITS[x.dtype.itemsize]
     mask = np.negative(condition.view(np.int8)).astype(bits, copy=False)
     first, second = x.view(bits), y.view(bits)
-    if second.ndim == 0 and second == 0:
-        found = mask & first
-    else:
-        found = ((first ^ second) & mask) ^ second
+    is_zero = second.ndim == 0 and second == 0
+    found = mask & first if is_zero else ((first ^ second) & mask) ^ second
     return found.view(x.dtype)
 
 
-_BITS = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
-
+BITS = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
 
 
 def _where_type(condition: Node, x: Node, y: Node) -> Type:
-    type = same_type(x, y)
+    made = same_type(x, y)
     if condition.dtype is not bool_ or condition.shape != x.shape:
-        raise errors.shape("where", "needs a bool condition of the operands' shape", condition, x)
-    return type
+        raise errors.shape(
+            "where", "needs a bool condition of the operands' shape", condition, x,
+            hint="compare first (condition != 0), and broadcast it",
+        )  # fmt: skip
+    return made
+
+
+def _where_true(ct: Node, out: Node, condition: Node, x: Node, y: Node) -> Node:
+    return where(condition, ct, zeros_like(ct))
+
+
+def _where_false(ct: Node, out: Node, condition: Node, x: Node, y: Node) -> Node:
+    return where(condition, zeros_like(ct), ct)
 
 
 where = op(
     "where", "pointwise",
     infer=_where_type,
     ref=select,
-    vjp=each(
-        None,
-        lambda ct, out, condition, x, y: where(condition, ct, zeros_like(ct)),
-        lambda ct, out, condition, x, y: where(condition, zeros_like(ct), ct),
-    ),
+    vjp=each(None, _where_true, _where_false),
     vmap=batch_all,
 )  # fmt: skip
+
+
+def _cast_type(x: Node, dtype: DType) -> Type:
+    return Type(x.shape, dtype)
 
 
 def _cast(x: Array, dtype: DType) -> Array:
     return x.astype(dtype.numpy)
 
 
+def _cast_back(ct: Node, out: Node, x: Node, dtype: DType) -> Node:
+    return cast(ct, dtype=x.dtype)
+
+
 cast = op(
     "cast", "pointwise",
-    infer=lambda x, dtype: Type(x.shape, dtype),
+    infer=_cast_type,
     ref=_cast,
-    vjp=each(lambda ct, out, x, dtype: cast(ct, dtype=x.dtype)),
+    vjp=each(_cast_back),
     vmap=batch_all,
     quiet=True,
 )  # fmt: skip
@@ -152,7 +185,7 @@ def broadcasting(op: Op, args: tuple[Node, ...], shape: Shape) -> Node:
     needs = False
     for a in args:
         value = a.value if a.value is not None else force(a)
-        if value is None or FLAGS.verify:
+        if value is None or FLAGS.verify or state.capture is not None:
             return apply(op, tuple(_broadcast(a, shape) for a in args), NO_PARAMS)
         values.append(value)
         needs = needs or a.needs_grad
@@ -177,7 +210,7 @@ def _install(name: str, row: Op) -> None:
 
 
 def _scalar(value: float, like: Node) -> Node:
-    return constant(np.asarray(value, like.dtype.numpy))
+    return constant(number(value, like.dtype))
 
 
 def _broadcast(node: Node, shape: Shape) -> Node:

@@ -10,7 +10,7 @@ from adjoint.base.shape import Shape, drop, keep
 from adjoint.ir.node import Array, Node, Type
 from adjoint.ops.movement import broadcast, flip, reshape
 from adjoint.ops.pointwise import cast, eq, where
-from adjoint.ops.rows import each, no_gradient, op, shift_axes, zeros_like
+from adjoint.ops.rows import each, no_gradient, op, same_type, shift_axes, zeros_like
 
 _shifted = shift_axes(axes=lambda size, axes: tuple(a + 1 for a in axes))
 _shifted_one = shift_axes(axis=lambda size, axis: axis + 1)
@@ -21,20 +21,28 @@ def spread(x: Node, shape: Shape, axes: Shape) -> Node:
     return broadcast(reshape(x, shape=keep(shape, axes)), shape=shape)
 
 
+def _sum_type(x: Node, axes: Shape) -> Type:
+    return Type(drop(x.shape, axes), x.dtype)
+
+
 def _sum(x: Array, axes: Shape) -> Array:
     """Sums accumulate in float32 when the dtype has 16 bits."""
-    if x.dtype.kind == "f" and x.dtype.itemsize > 2 or x.dtype.kind in "iu":
+    if (x.dtype.kind == "f" and x.dtype.itemsize > 2) or x.dtype.kind in "iu":
         return np.add.reduce(x, axis=axes, dtype=x.dtype)
     if x.dtype.kind == "b":
         return np.logical_or.reduce(x, axis=axes)
     return np.add.reduce(x.astype(np.float32), axis=axes).astype(x.dtype)
 
 
+def _sum_back(ct: Node, out: Node, x: Node, axes: Shape) -> Node:
+    return spread(ct, x.shape, axes)
+
+
 reduce_sum = op(
     "reduce_sum", "reduce",
-    infer=lambda x, axes: Type(drop(x.shape, axes), x.dtype),
+    infer=_sum_type,
     ref=_sum,
-    vjp=each(lambda ct, out, x, axes: spread(ct, x.shape, axes)),
+    vjp=each(_sum_back),
     vmap=_shifted,
     quiet=True,
 )  # fmt: skip
@@ -42,8 +50,15 @@ reduce_sum = op(
 
 def _max_type(x: Node, axes: Shape) -> Type:
     if any(x.shape[a] == 0 for a in axes):
-        raise errors.shape("max", "the maximum of no elements does not exist", x)
-    return Type(drop(x.shape, axes), x.dtype)
+        raise errors.shape(
+            "max", "the maximum of no elements does not exist", x,
+            hint="reduce along an axis that is not empty",
+        )  # fmt: skip
+    return _sum_type(x, axes)
+
+
+def _max(x: Array, axes: Shape) -> Array:
+    return np.maximum.reduce(x, axis=axes)
 
 
 def _to_largest(ct: Node, out: Node, x: Node, axes: Shape) -> Node:
@@ -56,7 +71,7 @@ def _to_largest(ct: Node, out: Node, x: Node, axes: Shape) -> Node:
 reduce_max = op(
     "reduce_max", "reduce",
     infer=_max_type,
-    ref=lambda x, axes: np.maximum.reduce(x, axis=axes),
+    ref=_max,
     vjp=each(_to_largest),
     vmap=_shifted,
     quiet=True,
@@ -69,14 +84,22 @@ def _cumsum(x: Array, axis: int) -> Array:
     return np.cumsum(x, axis=axis, dtype=x.dtype)
 
 
+def _cumsum_back(ct: Node, out: Node, x: Node, axis: int) -> Node:
+    return flip(cumsum(flip(ct, (axis,)), axis=axis), (axis,))
+
+
 cumsum = op(
     "cumsum", "reduce",
-    infer=lambda x, axis: Type(x.shape, x.dtype),
+    infer=same_type,
     ref=_cumsum,
-    vjp=each(lambda ct, out, x, axis: flip(cumsum(flip(ct, (axis,)), axis=axis), (axis,))),
+    vjp=each(_cumsum_back),
     vmap=_shifted_one,
     quiet=True,
 )  # fmt: skip
+
+
+def _argsort_type(x: Node, axis: int) -> Type:
+    return Type(x.shape, int64)
 
 
 def _argsort(x: Array, axis: int) -> Array:
@@ -88,7 +111,7 @@ def _argsort(x: Array, axis: int) -> Array:
 
 argsort = op(
     "argsort", "reduce",
-    infer=lambda x, axis: Type(x.shape, int64),
+    infer=_argsort_type,
     ref=_argsort,
     vjp=no_gradient,
     vmap=_shifted_one,

@@ -11,10 +11,13 @@ from adjoint.base import errors
 from adjoint.base.dtype import DType, bool_
 from adjoint.base.shape import Shape
 from adjoint.ir.node import Array, Node, Op, Params, Type, apply, constant, state
+from adjoint.ir.reverse import Parts
 
 TABLE: dict[str, Op] = {}
-Rule = Callable[..., Node]
-Vjp = Callable[..., tuple[Node | None, ...]]
+Rule = Callable[..., Node | None]
+UnaryRule = Callable[[Node, Node, Node], Node]
+BinaryRule = Callable[[Node, Node, Node, Node], Node]
+Vjp = Callable[..., Sequence[Node | Parts | None]]
 Wanted = tuple[bool, ...]
 
 
@@ -50,6 +53,11 @@ def each(*rules: Rule | None) -> Vjp:
     return vjp
 
 
+def both(left: BinaryRule, right: BinaryRule) -> Vjp:
+    """``each`` for two operands: the rules are ``(ct, out, x, y)``."""
+    return each(left, right)
+
+
 def no_gradient(
     ct: Node, out: Node, wanted: Wanted, args: tuple[Node, ...], params: Params
 ) -> tuple[None, ...]:
@@ -57,9 +65,18 @@ def no_gradient(
     return (None,) * len(args)
 
 
-def unary(name: str, ref: Callable[[Array], Array], rule: Rule | None, quiet: bool = False) -> Op:
-    """A pointwise op of one argument; ``rule(ct, out, x)``."""
-    vjp = each(rule) if rule is not None else no_gradient
+def flat(
+    ct: Node, out: Node, wanted: Wanted, args: tuple[Node, ...], params: Params
+) -> tuple[Node | None, ...]:
+    """The vjp of an op that is constant almost everywhere: zeros, so that a gradient arrives."""
+    return tuple(zeros_like(ct) if needs else None for needs in wanted)
+
+
+def unary(
+    name: str, ref: Callable[[Array], Array], rule: UnaryRule | None, quiet: bool = False
+) -> Op:
+    """A pointwise op of one argument; ``rule(ct, out, x)``, or None where that is zero."""
+    vjp = each(rule) if rule is not None else flat
     return op(name, "pointwise", infer=same_type, ref=ref, vjp=vjp, vmap=batch_all, quiet=quiet)
 
 
@@ -69,8 +86,10 @@ def binary(name: str, ref: Callable[[Array, Array], Array], vjp: Vjp, quiet: boo
 
 
 def comparison(name: str, ref: Callable[[Array, Array], Array]) -> Op:
-    """A pointwise op of two arguments of one type with a bool result."""
-    return op(name, "pointwise", infer=bool_type, ref=ref, vjp=no_gradient, vmap=batch_all)
+    """A pointwise op of two arguments of one type with a bool result (NaN of bfloat16 warns)."""
+    return op(
+        name, "pointwise", infer=bool_type, ref=ref, vjp=no_gradient, vmap=batch_all, quiet=True
+    )
 
 
 def same_type(*args: Node, **_: object) -> Type:
@@ -78,7 +97,10 @@ def same_type(*args: Node, **_: object) -> Type:
     first = args[0]
     for other in args[1:]:
         if other.shape != first.shape or other.dtype is not first.dtype:
-            raise errors.shape("pointwise op", "operands must have one type", *args)
+            raise errors.shape(
+                "pointwise op", "operands must have one type", *args,
+                hint="broadcast and convert them first",
+            )  # fmt: skip
     return Type(first.shape, first.dtype)
 
 
@@ -116,8 +138,16 @@ def with_batch(size: int, node: Node, batched: bool) -> Node:
 
 def full(value: float, shape: Shape, dtype: DType) -> Node:
     """A node of ``shape`` filled with ``value``."""
-    scalar = constant(np.asarray(value, dtype.numpy))
+    scalar = constant(number(value, dtype))
     return scalar if shape == () else repeated(scalar, shape)
+
+
+def number(value: float, dtype: DType) -> Array:
+    """``value`` as a 0-d array; beyond the range of a float dtype it is infinite, not a warning."""
+    if -60000 < value < 60000:  # every dtype but the small integers holds these
+        return np.asarray(value, dtype.numpy)
+    with np.errstate(over="ignore"):
+        return np.asarray(float(value) if dtype.kind == "f" else value, dtype.numpy)
 
 
 def repeated(node: Node, shape: Shape) -> Node:

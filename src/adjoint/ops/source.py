@@ -15,6 +15,14 @@ from adjoint.ir.node import Array, Node, Op, Params, Type
 from adjoint.ops.rows import no_gradient, op, with_batch
 
 
+def _iota_type(size: int, dtype: DType) -> Type:
+    return Type((size,), dtype)
+
+
+def _iota(size: int, dtype: DType) -> Array:
+    return np.arange(size).astype(dtype.numpy)
+
+
 def _iota_vmap(
     op: Op, size: int, batched: Sequence[bool], args: Sequence[Node], params: Params
 ) -> Node:
@@ -23,8 +31,8 @@ def _iota_vmap(
 
 iota = op(
     "iota", "source",
-    infer=lambda size, dtype: Type((size,), dtype),
-    ref=lambda size, dtype: np.arange(size).astype(dtype.numpy),
+    infer=_iota_type,
+    ref=_iota,
     vjp=no_gradient,
     vmap=_iota_vmap,
 )  # fmt: skip
@@ -32,7 +40,9 @@ iota = op(
 
 def _bits_type(key: Node, shape: Shape) -> Type:
     if key.dtype is not uint32 or key.shape[-1:] != (2,):
-        raise errors.shape("random_bits", "a key is two uint32 words", key)
+        raise errors.shape(
+            "random_bits", "a key is two uint32 words", key, hint="take a key from a Generator"
+        )
     return Type((*key.shape[:-1], *shape), uint32)
 
 

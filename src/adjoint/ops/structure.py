@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,26 @@ import numpy as np
 from adjoint.ir.batch import batch
 from adjoint.ir.graph import Graph, record
 from adjoint.ir.interpret import interpret
-from adjoint.ir.node import Array, Node, Op, Params, Type, alias, constant, grad_mode, state
+from adjoint.ir.node import (
+    Array,
+    Node,
+    Op,
+    Params,
+    Type,
+    alias,
+    apply,
+    constant,
+    grad_mode,
+    state,
+)  # fmt: skip
 from adjoint.ir.reverse import Parts, backward
 from adjoint.ops.movement import flip, permute
-from adjoint.ops.rows import each, full, op, with_batch, zeros_like
+from adjoint.ops.rows import each, full, op, same_type, with_batch, zeros_like
 
 Nodes = Sequence[Node]
+
+
+_next_region = count().__next__
 
 
 class Region:
@@ -26,6 +41,8 @@ class Region:
     infer(*nodes, **static) -> Type(s): needed when there is no body.
     vjp(ct, out, wanted, args, static) -> nodes: a hand-written derivative.
     vmap(op, size, batched, args, params) -> node: a hand-written batching rule.
+    identity: regions of equal name and identity are the same in the key of a Graph; by default
+    every region differs from all others.
     """
 
     def __init__(
@@ -37,6 +54,7 @@ class Region:
         infer: Callable[..., Any] | None = None,
         vjp: Callable[..., Sequence[Node | None]] | None = None,
         vmap: Callable[..., Node] | None = None,
+        identity: object = None,
     ) -> None:
         self.name = name
         self.body = body
@@ -44,13 +62,15 @@ class Region:
         self.infer = infer
         self.vjp = vjp
         self.vmap = vmap
+        self.identity = identity  # kept, so that its id stays its own
+        self.key = f"{name}#{_next_region()}" if identity is None else f"{name}@{id(identity)}"
 
     def __repr__(self) -> str:
         return self.name
 
     def __call__(self, *args: Node, **static: Any) -> Node:
         """Apply the region; a region with several results gives a node with ``parts``."""
-        return call(*args, region=self, **static)
+        return apply(call, args, {"region": self, **static})
 
     def graph(self, types: Sequence[Type], static: Params) -> Graph:
         """The body, recorded for arguments of ``types``."""
@@ -118,6 +138,16 @@ def pullback(
     return [found.get(n) if needs else None for n, needs in zip(fresh, wanted, strict=True)]
 
 
+def severed(node: Node) -> Node:
+    """The same value without history: a constant, or while recording a copy that is one."""
+    if state.capture is not None:
+        node = state.capture.lift(node)
+    if not (node.is_abstract and node.device.holds_values):
+        return alias(node)
+    with grad_mode(False):
+        return copy(node, stop=True)
+
+
 def variable(node: Node) -> Node:
     """``node`` seen as a new variable: derivatives can be taken with respect to the result, and
     still reach ``node`` when it needs a gradient itself."""
@@ -154,14 +184,25 @@ def _pick(x: tuple[Array, ...], index: int) -> Array:
     return x[index]
 
 
+def _pick_type(x: Node, index: int) -> Type:
+    return _parts(x)[index]
+
+
+def _pick_back(
+    ct: Node, out: Node, wanted: tuple[bool, ...], args: tuple[Node, ...], params: Params
+) -> Sequence[Parts]:
+    return (Parts.one(params["index"], len(_parts(args[0])), ct),)
+
+
+def _as_it_is(
+    op: Op, size: int, batched: Sequence[bool], args: Sequence[Node], params: Params
+) -> Node:
+    """The vmap of an op that does the same with a batch."""
+    return op(*args, **params)
+
+
 pick = op(
-    "pick", "structure",
-    infer=lambda x, index: x.parts[index],
-    ref=_pick,
-    vjp=lambda ct, out, wanted, args, params: (
-        Parts.one(params["index"], len(args[0].parts), ct),
-    ),
-    vmap=lambda op, size, batched, args, params: op(*args, **params),
+    "pick", "structure", infer=_pick_type, ref=_pick, vjp=_pick_back, vmap=_as_it_is,
 )  # fmt: skip
 
 
@@ -185,12 +226,16 @@ _TOGETHER = Region(
 )
 
 
+def _copy(x: Array, stop: bool = False) -> Array:
+    return x
+
+
+def _copy_back(ct: Node, out: Node, x: Node, stop: bool = False) -> Node | None:
+    return None if stop else ct
+
+
 copy = op(
-    "copy", "structure",
-    infer=lambda x, stop=False: Type(x.shape, x.dtype),
-    ref=lambda x, stop=False: x,
-    vjp=each(lambda ct, out, x, stop=False: None if stop else ct),
-    vmap=lambda op, size, batched, args, params: op(*args, **params),
+    "copy", "structure", infer=same_type, ref=_copy, vjp=each(_copy_back), vmap=_as_it_is,
 )  # fmt: skip
 
 
@@ -206,12 +251,14 @@ def _split(
 
 
 def _loop_type(*args: Node, body: Graph, carries: int, scanned: int, length: int) -> Any:
+    _check_closed(body)
     outs = body.outputs
     stacked = [Type((length, *y.shape), y.dtype) for y in outs[carries:]]
     return (*_types(outs[:carries]), *stacked)
 
 
 def _loop(*args: Any, body: Graph, carries: int, scanned: int, length: int) -> tuple[Array, ...]:
+    _check_closed(body)
     state_values, xs, constants = _split(args, carries, scanned)
     outs = body.outputs[carries:]
     ys = [np.empty((length, *y.shape), y.dtype.numpy) for y in outs]
@@ -227,13 +274,18 @@ def _loop(*args: Any, body: Graph, carries: int, scanned: int, length: int) -> t
     return (*(c.array() for c in current), *ys)
 
 
+def _check_closed(body: Graph) -> None:
+    """What the body closes over gets no gradient, so it must not want one."""
+    assert not any(c.needs_grad for c in body.constants), "a loop body needs what it differentiates"
+
+
 def _loop_vjp(
     ct: Parts, out: Node, wanted: tuple[bool, ...], args: tuple[Node, ...], params: Params
 ) -> Sequence[Node | None]:
     """Run forward again keeping every carry, then a loop backwards over them."""
     body: Graph = params["body"]
     carries, scanned, length = params["carries"], params["scanned"], params["length"]
-    inits, xs, constants = _split(args, carries, scanned)
+    _, xs, constants = _split(args, carries, scanned)
     kept = _keep_carries(body, carries)
     forward = loop(*args, body=kept, carries=carries, scanned=scanned, length=length)
     saved = results(forward)[len(body.outputs) :]
@@ -273,8 +325,8 @@ def _parts(node: Node) -> tuple[Type, ...]:
     return node.parts
 
 
-def _filled(ct: Node | None, type: Type) -> Node:
-    return ct if ct is not None else full(0, type.shape, type.dtype)
+def _filled(ct: Node | None, of: Type) -> Node:
+    return ct if ct is not None else full(0, of.shape, of.dtype)
 
 
 def _keep_carries(body: Graph, carries: int) -> Graph:

@@ -17,8 +17,8 @@ class Device:
 
     __slots__ = ("holds_values", "index", "kernels", "type")
 
-    def __init__(self, type: str, index: int | None = None, holds_values: bool = True) -> None:
-        self.type = type
+    def __init__(self, kind: str, index: int | None = None, holds_values: bool = True) -> None:
+        self.type = kind
         self.index = index
         self.holds_values = holds_values
         self.kernels: dict[str, Callable[..., Any]] = {}
@@ -47,5 +47,5 @@ def device(name: object) -> Device:
         return name
     found = DEVICES.get(name) if isinstance(name, str) else None
     if found is None:
-        raise errors.unknown_name("device", str(name), DEVICES)
+        raise errors.unknown_name("device", name, DEVICES)
     return found

@@ -50,8 +50,10 @@ def set_num_threads(num: int) -> None:
 
     NumPy's matrix products have threads of their own, set by ``OPENBLAS_NUM_THREADS``.
     """
-    if isinstance(num, bool) or not isinstance(num, int) or num < 1:
-        raise errors.argument("set_num_threads", f"needs a positive integer, got {num!r}")
+    if type(num) is not int or num < 1:
+        raise errors.argument(
+            "set_num_threads", f"needs a positive integer, got {num!r}", hint="1 uses no threads"
+        )
     if num != _POOL.size:
         executor, _POOL.executor, _POOL.size = _POOL.executor, None, num
         if executor is not None:
@@ -65,7 +67,7 @@ def share(count: int, nbytes: int, work: Callable[[int, int], None]) -> None:
     write to the same memory. An error of any range is raised here.
     """
     parts = min(_POOL.size, count, max(nbytes // GRAIN, 1))
-    if parts == 1:
+    if parts <= 1:
         work(0, count)
         return
     executor = _POOL.start()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from adjoint import ops
 from adjoint.base import errors
-from adjoint.base.dtype import DType, as_dtype, bool_, float32, promote_types
+from adjoint.base.arguments import as_choice, as_number
+from adjoint.base.dtype import DType, as_dtype, bool_, float32, int64, promote_types
 from adjoint.base.shape import broadcast_shapes
 from adjoint.ir.node import NO_PARAMS, Node, Op, apply, constant
 from adjoint.ops.pointwise import broadcasting
+from adjoint.ops.rows import number
 from adjoint.tensors import pointwise
 from adjoint.tensors.handle import Handle, node_of, wrap
 
@@ -72,25 +72,27 @@ def binary(op: Op, x: Operand, y: Operand) -> Tensor:
     """``op`` on two operands, promoted and broadcast. The first branch is a tensor with a float."""
     if type(y) is float and isinstance(x, Handle) and x.node.dtype.kind == "f":
         a = x.node
-        return wrap(broadcasting(op, (a, constant(np.asarray(y, a.dtype.numpy))), a.shape))
+        return wrap(broadcasting(op, (a, constant(number(y, a.dtype))), a.shape))
     a, b = pair(op.name, x, y)
     return wrap(combine(op, a, b))
 
 
 def add(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """input + alpha * other."""
-    if alpha != 1:
-        other = mul(other, alpha) if isinstance(other, Handle) else other * alpha
+    if type(alpha) is not int or alpha != 1:
+        other = _scaled("add", other, alpha)
     return binary(ops.add, input, other)
 
 
 def sub(input: Operand, other: Operand, *, alpha: float = 1) -> Tensor:
     """input - alpha * other. Raises DTypeError for two bools, whose difference has no meaning."""
-    if alpha != 1:
-        other = mul(other, alpha) if isinstance(other, Handle) else other * alpha
+    if type(alpha) is not int or alpha != 1:
+        other = _scaled("sub", other, alpha)
     a, b = pair("sub", input, other)
     if a.dtype is bool_:
-        raise errors.wrong_dtype("sub", "bool", "numbers", hint="for bools use a ^ b, or convert: x.int()")
+        raise errors.wrong_dtype(
+            "sub", "bool", "numbers", hint="for bools use a ^ b, or convert: x.int()"
+        )
     return wrap(combine(ops.sub, a, b))
 
 
@@ -101,12 +103,9 @@ def mul(input: Operand, other: Operand) -> Tensor:
 
 def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
     """input / other; integers give float32. rounding_mode: None, ``"floor"`` or ``"trunc"``."""
-    if rounding_mode == "floor":
-        return floor_divide(input, other)
-    if rounding_mode == "trunc":
-        return _truncated(input, other)
     if rounding_mode is not None:
-        raise errors.unknown_name("div rounding_mode", rounding_mode, ["floor", "trunc"])
+        mode = as_choice("div rounding_mode", rounding_mode, ["floor", "trunc"])
+        return (floor_divide if mode == "floor" else _truncated)(input, other)
     a, b = pair("div", input, other)
     if a.dtype.kind != "f":
         a, b = floating(a), floating(b)
@@ -115,27 +114,20 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
 
 def floor_divide(input: Operand, other: Operand) -> Tensor:
     """floor(input / other), as Python's ``//``. Raises ArgumentError for an integer zero."""
-    a, b = pair("floor_divide", input, other)
+    a, b = _divisible("floor_divide", input, other)
     if a.dtype.kind == "f":
         return wrap(pointwise.floor_divide(*aligned("floor_divide", a, b)))
-    _refuse_zero("floor_divide", b)
     return wrap(combine(ops.div, a, b))
 
 
 def remainder(input: Operand, other: Operand) -> Tensor:
     """input - floor(input / other) * other: the sign of the divisor, as Python's ``%``."""
-    a, b = pair("remainder", input, other)
-    if a.dtype.kind != "f":
-        _refuse_zero("remainder", b)
-    return wrap(combine(ops.rem, a, b))
+    return wrap(combine(ops.rem, *_divisible("remainder", input, other)))
 
 
 def fmod(input: Operand, other: Operand) -> Tensor:
     """input - trunc(input / other) * other: the sign of the dividend, as C's fmod."""
-    a, b = pair("fmod", input, other)
-    if a.dtype.kind != "f":
-        _refuse_zero("fmod", b)
-    return wrap(pointwise.fmod(*aligned("fmod", a, b)))
+    return wrap(pointwise.fmod(*aligned("fmod", *_divisible("fmod", input, other))))
 
 
 def neg(input: Operand) -> Tensor:
@@ -301,33 +293,28 @@ def absolute(node: Node) -> Node:
     return pointwise.absolute(node)
 
 
-def _match(node: Node, like: Node) -> Node:
-    return node if node.shape == like.shape else ops.broadcast(node, shape=like.shape)
+def _scaled(op: str, other: Operand, alpha: Any) -> Operand:
+    factor = as_number(op, "alpha", alpha)
+    return mul(wrap(node_of(other, op)), factor)
 
 
 def _truncated(x: Operand, y: Operand) -> Tensor:
-    a, b = pair("div", x, y)
-    if a.dtype.kind != "f":
-        _refuse_zero("div", b)
-        quotient = combine(ops.div, absolute(a), absolute(b))
-        zero = ops.pointwise.zeros_like(quotient)
-        sign = ops.bit_xor(_match(_negative(a), quotient), _match(_negative(b), quotient))
-        return wrap(ops.where(sign, ops.sub(zero, quotient), quotient))
-    quotient = combine(ops.div, a, b)
-    down = ops.floor(absolute(quotient))
-    return wrap(ops.where(_negative(quotient), ops.neg(down), down))
+    a, b = aligned("div", *_divisible("div", x, y))
+    if a.dtype.kind == "f":
+        return wrap(pointwise.trunc(ops.div(a, b)))
+    return wrap(ops.div(ops.sub(a, pointwise.fmod(a, b)), b))
 
 
-def _negative(node: Node) -> Node:
-    return broadcasting(ops.lt, (node, node_of(0, "lt", node)), node.shape)
-
-
-def _refuse_zero(op: str, divisor: Node) -> None:
-    if not divisor.is_abstract and not divisor.array().all():
+def _divisible(op: str, x: Operand, y: Operand) -> tuple[Node, Node]:
+    """A dividend and a divisor: bools count as integers, and no integer is divided by 0."""
+    a, b = pair(op, x, y)
+    if a.dtype is bool_:
+        a, b = to_dtype(a, int64), to_dtype(b, int64)
+    if a.dtype.kind != "f" and not b.is_abstract and not b.array().all():
         raise errors.argument(
-            op, "integer division by zero",
-            hint="divide floats with / for inf, or mask: where(b == 0, 1, b) as the divisor",
-        )  # fmt: skip
+            op, "integer division by zero", hint="convert to floats first: x.float()"
+        )
+    return a, b
 
 
 def _bits(op: Op, x: Operand, y: Operand) -> Tensor:
@@ -336,6 +323,8 @@ def _bits(op: Op, x: Operand, y: Operand) -> Tensor:
         raise errors.wrong_dtype(
             op.name, a.dtype, "bools or integers", hint="compare first: x > 0 gives bools"
         )
+    if a.dtype is bool_ and op in (ops.shift_left, ops.shift_right):
+        raise errors.wrong_dtype(op.name, a.dtype, "integers", hint="convert first: x.int()")
     return wrap(combine(op, a, b))
 
 

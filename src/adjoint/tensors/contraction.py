@@ -10,7 +10,7 @@ from adjoint.base import errors
 from adjoint.base.shape import as_axes, as_axis, as_size, broadcast_shapes, numel
 from adjoint.ir.node import NO_PARAMS, Node, apply
 from adjoint.ops.movement import narrow
-from adjoint.tensors import arithmetic, movement
+from adjoint.tensors import arithmetic, diagonals
 from adjoint.tensors.handle import Handle, node_of, wrap
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ def inner(input: Any, other: Any) -> Tensor:
     if not a.shape or not b.shape:
         return arithmetic.mul(input, other)
     if a.shape[-1] != b.shape[-1]:
-        raise errors.shape("inner", "the last axes differ in size", a, b)
+        raise errors.shape(
+            "inner", "the last axes differ in size", a, b, hint="did you mean a @ b?"
+        )
     return tensordot(wrap(a), wrap(b), ([a.ndim - 1], [b.ndim - 1]))
 
 
@@ -176,7 +178,10 @@ def cross(input: Any, other: Any, dim: int = -1) -> Tensor:
     shape = broadcast_shapes("cross", a.shape, b.shape)
     axis = as_axis("cross", dim, len(shape)) - len(shape)
     if -axis > min(a.ndim, b.ndim) or a.shape[axis] != 3 or b.shape[axis] != 3:
-        raise errors.shape("cross", f"axis {dim} must have size 3 in both operands", a, b)
+        raise errors.shape(
+            "cross", f"axis {dim} must have size 3 in both operands", a, b,
+            hint="name the axis of the three coordinates: cross(a, b, dim=0), say",
+        )  # fmt: skip
     first, second = _turned(a, axis), _turned(b, axis)
     rotated = [
         arithmetic.combine(ops.mul, first[0], second[1]),
@@ -191,8 +196,10 @@ def bilinear(
     """out_o = sum_ij input1_i weight_oij input2_j + bias_o; weight is (O, I, J)."""
     from adjoint.tensors.einsum import einsum
 
-    if weight.ndim != 3:
-        raise errors.shape("bilinear", "the weight needs 3 dimensions", weight)
+    if node_of(weight, "bilinear").ndim != 3:
+        raise errors.shape(
+            "bilinear", "the weight needs 3 axes", weight, hint="(outputs, size of x, size of y)"
+        )
     out = einsum("...i,oij,...j->...o", input1, weight, input2)
     return out if bias is None else arithmetic.add(out, bias)
 
@@ -202,21 +209,27 @@ def trace(input: Handle, offset: int = 0) -> Tensor:
     from adjoint.tensors import reduction
 
     if node_of(input, "trace").ndim < 2:
-        raise errors.shape("trace", "needs at least 2 dimensions", input)
-    return reduction.sum(movement.diagonal(input, offset, -2, -1), -1)
+        raise errors.shape("trace", "needs at least 2 axes", input, hint="for a vector use .sum()")
+    return reduction.sum(diagonals.diagonal(input, offset, -2, -1), -1)
 
 
 def multi_dot(tensors: Any) -> Tensor:
     """The product of two or more matrices in the order that multiplies least; the first and the
     last may be vectors. Source: Cormen et al., Introduction to Algorithms, section 15.2."""
-    items = list(tensors)
+    items = list(tensors) if isinstance(tensors, (list, tuple)) else []
     if len(items) < 2:
-        raise errors.argument("multi_dot", f"needs at least 2 tensors, got {len(items)}")
+        raise errors.argument(
+            "multi_dot", f"needs a list of at least 2 tensors, got {errors.clip(tensors)}",
+            hint="multi_dot([a, b, c])",
+        )  # fmt: skip
     nodes = [node_of(t, "multi_dot") for t in items]
     for at, node in enumerate(nodes):
         allowed = (1, 2) if at in (0, len(nodes) - 1) else (2,)
         if node.ndim not in allowed:
-            raise errors.shape("multi_dot", f"operand {at} must be a matrix", node)
+            raise errors.shape(
+                "multi_dot", f"operand {at} must be a matrix", node,
+                hint="only the first and the last may be vectors; use @ for batches",
+            )  # fmt: skip
         if node.dtype is not nodes[0].dtype:
             raise errors.mixed_dtypes("multi_dot", nodes[0], node)
     first, last = nodes[0].ndim == 1, nodes[-1].ndim == 1
@@ -261,7 +274,9 @@ def _ranked(op: str, x: Any, rank: int, y: Any, other_rank: int) -> tuple[Node, 
             hint="matmul takes any number of dimensions",
         )  # fmt: skip
     if op == "dot" and a.shape != b.shape:
-        raise errors.shape(op, "the vectors differ in length", a, b)
+        raise errors.shape(
+            op, "the vectors differ in length", a, b, hint="outer(a, b) multiplies all pairs"
+        )
     return a, b
 
 
@@ -271,7 +286,10 @@ def _plus(op: str, input: Handle, found: Handle, beta: float, alpha: float) -> T
     if base.dtype is not found.dtype:
         raise errors.mixed_dtypes(op, base, found)
     if broadcast_shapes(op, base.shape, found.shape) != found.shape:
-        raise errors.shape(op, f"input does not broadcast to {errors.dims(found.shape)}", base)
+        raise errors.shape(
+            op, f"input does not broadcast to {errors.dims(found.shape)}", base,
+            hint="sizes must be equal or 1, compared from the last axis",
+        )  # fmt: skip
     scaled = found if alpha == 1 else arithmetic.mul(found, alpha)
     if beta == 0:
         return wrap(scaled.node)
@@ -281,10 +299,16 @@ def _plus(op: str, input: Handle, found: Handle, beta: float, alpha: float) -> T
 def _paired_axes(x: Node, y: Node, dims: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     if isinstance(dims, (tuple, list)):
         if len(dims) != 2:
-            raise errors.argument("tensordot", f"dims must be a number or two lists, got {dims!r}")
+            raise errors.argument(
+                "tensordot", f"dims must be a number or two lists, got {errors.clip(dims)}",
+                hint="tensordot(a, b, ([1], [0])) is a @ b",
+            )  # fmt: skip
         mine, theirs = as_axes("tensordot", dims[0], x.ndim), as_axes("tensordot", dims[1], y.ndim)
         if len(mine) != len(theirs):
-            raise errors.argument("tensordot", f"{len(mine)} axes against {len(theirs)}")
+            raise errors.argument(
+                "tensordot", f"{len(mine)} axes against {len(theirs)}",
+                hint="name one axis of b for each axis of a",
+            )  # fmt: skip
         return mine, theirs
     count = as_size("tensordot", dims)
     if not 0 <= count <= min(x.ndim, y.ndim):

@@ -7,6 +7,7 @@ from typing import Any
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_function
 from adjoint.base.tree import flatten
 from adjoint.ir.graph import Graph, record
 from adjoint.ir.node import Node, Type
@@ -29,6 +30,7 @@ def scan(
     ``xs``. The function is recorded once, and what it closes over is differentiated too. Memory
     for the derivative grows with the carries, not with what happens inside a step.
     """
+    as_function("scan", function)
     carry_leaves, carry_tree = flatten(init)
     x_leaves, x_tree = flatten(xs)
     starts = [node_of(c, "scan") for c in carry_leaves]
@@ -42,7 +44,11 @@ def scan(
         tensors = [wrap(n) for n in nodes]
         out = function(carry_tree(tensors[: len(starts)]), x_tree(tensors[len(starts) :]))
         if not isinstance(out, tuple) or len(out) != 2:
-            raise errors.argument("scan", "the function must return a pair (carry, y)")
+            raise errors.argument(
+                "scan",
+                "the function must return a pair (carry, y)",
+                hint="return carry, None when there is nothing to collect",
+            )
         new, y = (flatten(part) for part in out)
         trees[:] = [new[1], y[1]]
         carries = [node_of(c, "scan", s) for c, s in zip(new[0], nodes, strict=False)]
@@ -69,16 +75,35 @@ def scan(
 def _steps(slices: list[Node], length: int | None) -> int:
     sizes = {x.shape[0] if x.ndim else None for x in slices}
     if None in sizes or len(sizes) > 1:
-        raise errors.shape("scan", "all xs need a first axis of one length", *slices)
+        raise errors.shape(
+            "scan",
+            "all xs need a first axis of one length",
+            *slices,
+            hint="the first axis of every x is the steps",
+        )
     steps = sizes.pop() if sizes else length
     if steps is None or (length is not None and steps != length):
-        raise errors.argument("scan", f"length={length} does not fit xs of {steps} steps")
+        raise errors.argument(
+            "scan",
+            f"length={length} does not fit xs of {steps} steps",
+            hint="leave length= out when there are xs",
+        )
     return steps
 
 
 def _check_carry(starts: list[Node], carries: list[Node]) -> None:
     if len(starts) != len(carries):
-        raise errors.argument("scan", f"the carry had {len(starts)} tensors, now {len(carries)}")
+        raise errors.argument(
+            "scan",
+            f"the carry had {len(starts)} tensors, now {len(carries)}",
+            hint="return as many tensors as there are in init",
+        )
     for before, after in zip(starts, carries, strict=True):
         if (before.shape, before.dtype) != (after.shape, after.dtype):
-            raise errors.shape("scan", "a carry must keep its shape and dtype", before, after)
+            raise errors.shape(
+                "scan",
+                "a carry must keep its shape and dtype",
+                before,
+                after,
+                hint="start with the shape and dtype that the function returns",
+            )

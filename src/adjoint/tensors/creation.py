@@ -9,9 +9,11 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_number
 from adjoint.base.dtype import OF_NUMPY, DType, as_dtype, bool_, float32, int64
 from adjoint.base.shape import Shape, as_shape, as_size, check_allocation
 from adjoint.ir.node import Array, Node, Type, abstract, constant
+from adjoint.ops.rows import number
 from adjoint.runtime.device import META
 from adjoint.runtime.device import device as as_device
 from adjoint.tensors.handle import Handle, wrap
@@ -42,7 +44,7 @@ def as_tensor(data: Any, dtype: object = None, device: object = None) -> Tensor:
         return data  # type: ignore[return-value]
     array = to_array(data, "as_tensor", keep_double=dtype is not None)
     wanted = as_dtype(dtype) if dtype is not None else OF_NUMPY[array.dtype]
-    return _finish(_convert(array, wanted, copy=False), device or "cpu", False)
+    return _finish(_convert(array, wanted, copy=False), "cpu" if device is None else device, False)
 
 
 def from_numpy(array: Array) -> Tensor:
@@ -97,10 +99,8 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor of ``size`` filled with ``fill_value``, whose type gives the default dtype."""
-    if isinstance(fill_value, Handle):
-        fill_value = fill_value.item()  # type: ignore[attr-defined]
-    if isinstance(fill_value, np.generic):
-        fill_value = fill_value.item()
+    if isinstance(fill_value, (Handle, np.generic, np.ndarray)):
+        fill_value = as_number("full", "fill_value", fill_value)
     kind = {bool: bool_, int: int64}.get(type(fill_value), float32)
     wanted = as_dtype(dtype) if dtype is not None else kind
     return _filled("full", as_shape("full", size), fill_value, wanted, device, requires_grad)
@@ -141,28 +141,28 @@ def arange(
 ) -> Tensor:  # fmt: skip
     """start, start + step, ... below ``end``; integers give int64, else float32."""
     start, end = (0, start) if end is None else (start, end)
-    numbers = [n.item() if isinstance(n, Handle) else n for n in (start, end, step)]  # type: ignore[attr-defined]
-    for n in numbers:
-        if (
-            isinstance(n, bool)
-            or not isinstance(n, (int, float, np.number))
-            or not math.isfinite(n)
-        ):
-            raise errors.argument(
-                "arange", f"limits and step must be finite numbers, got {errors.shorten(repr(n))}",
-                hint="arange(5) counts 0 to 4; arange(0, 1, 0.1) takes steps",
-            )  # fmt: skip
+    numbers = [
+        as_number("arange", name, n) for name, n in (("start", start), ("end", end), ("step", step))
+    ]
+    if not all(math.isfinite(n) for n in numbers):
+        raise errors.argument(
+            "arange", f"limits and step must be finite, got {numbers}",
+            hint="arange(5) counts 0 to 4; arange(0, 1, 0.1) takes steps",
+        )  # fmt: skip
     first, last, by = numbers
     if by == 0:
         raise errors.argument(
             "arange", "the step cannot be 0", hint="for n equal numbers: adjoint.full((n,), value)"
         )
-    whole = all(isinstance(n, (int, np.integer)) for n in numbers)
+    whole = all(isinstance(n, int) for n in numbers)
     wanted = as_dtype(dtype) if dtype is not None else (int64 if whole else float32)
     count = max(math.ceil((last - first) / by), 0)
     check_allocation("arange", (count,), wanted.itemsize)
-    values = np.arange(count, dtype=np.int64 if whole else np.float64) * by + first
-    return _finish(values.astype(wanted.numpy), device, requires_grad)
+    if whole and max(abs(first), abs(last), abs(by)) >= 2**62:
+        raise errors.does_not_fit("arange", max(numbers, key=abs), "int64", 64, "i")
+    with np.errstate(all="ignore"):
+        values = np.arange(count, dtype=np.int64 if whole else np.float64) * by + first
+    return _finish(_convert(values, wanted, copy=False), device, requires_grad)
 
 
 def linspace(
@@ -173,8 +173,10 @@ def linspace(
     count = as_size("linspace", steps)
     check_allocation("linspace", (count,), 8)
     wanted = as_dtype(dtype) if dtype is not None else float32
-    values = np.linspace(float(start), float(end), count, endpoint=endpoint)
-    return _finish(values.astype(wanted.numpy), device, requires_grad)
+    first, last = as_number("linspace", "start", start), as_number("linspace", "end", end)
+    with np.errstate(all="ignore"):
+        values = np.linspace(float(first), float(last), count, endpoint=endpoint)
+    return _finish(_convert(values, wanted, copy=False), device, requires_grad)
 
 
 def logspace(
@@ -182,8 +184,14 @@ def logspace(
 ) -> Tensor:
     """base ** linspace(start, end, steps)."""
     wanted = as_dtype(dtype) if dtype is not None else float32
-    values = np.logspace(float(start), float(end), as_size("logspace", steps), base=base)
-    return _finish(values.astype(wanted.numpy), "cpu", False)
+    count = as_size("logspace", steps)
+    check_allocation("logspace", (count,), 8)
+    first, last = as_number("logspace", "start", start), as_number("logspace", "end", end)
+    with np.errstate(all="ignore"):
+        values = np.logspace(
+            float(first), float(last), count, base=as_number("logspace", "base", base)
+        )
+    return _finish(_convert(values, wanted, copy=False), "cpu", False)
 
 
 def eye(
@@ -210,7 +218,7 @@ def scalar_node(value: Any, op: str, like: Node | None) -> Node:
         elif kind is int and dtype.kind == "b":
             dtype = int64
         elif kind is bool:
-            return constant(np.asarray(value, dtype.numpy))
+            return constant(number(value, dtype))
         return constant(scalar_array(value, dtype, op))
     if kind in (float, int, bool) or isinstance(value, (np.ndarray, np.generic)):
         return constant(to_array(value, op))
@@ -220,6 +228,10 @@ def scalar_node(value: Any, op: str, like: Node | None) -> Node:
 def scalar_array(value: Any, dtype: DType, op: str) -> Array:
     """A 0-d array of ``dtype``; raises when an integer does not fit."""
     try:
+        if isinstance(value, (int, float)):
+            if dtype.kind in "iu" and not math.isfinite(value):
+                raise OverflowError
+            return number(value, dtype)
         return np.asarray(value, dtype.numpy)
     except OverflowError:
         raise errors.does_not_fit(op, value, dtype.name, dtype.bits, dtype.kind) from None
@@ -266,7 +278,7 @@ def _from_nested(data: Any, op: str, keep_double: bool) -> Array:
     if array.dtype not in OF_NUMPY:
         _refuse_odd(plain, op)
     if array.dtype == np.float64 and not found and not keep_double:
-        array = array.astype(np.float32)
+        array = _convert(array, float32, copy=False)
     return _supported(array, op)
 
 
@@ -332,7 +344,7 @@ def _sizes(op: str, size: tuple[Any, ...]) -> Shape:
 def _filled(
     op: str, shape: Shape, fill_value: Any, dtype: DType, device: object, requires_grad: bool
 ) -> Tensor:
-    value = scalar_array(fill_value, dtype, op)
+    value = scalar_array(as_number(op, "fill_value", fill_value), dtype, op)
     if as_device(device) is META:
         return _meta(shape, dtype, requires_grad)
     check_allocation(op, shape, dtype.itemsize)

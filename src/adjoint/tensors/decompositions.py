@@ -2,13 +2,14 @@
 
 All take (..., M, N) float32 or float64 and treat leading axes as a batch. Formulas: Giles, "An
 extended collection of matrix derivative results", 2008, unless named. The derivative of
-eigenvectors and singular vectors exists only where the values differ; equal values contribute 0,
-which is right for every function that does not depend on the choice of basis.
+eigenvectors and singular vectors exists only where the values differ: where they are equal and
+the vectors matter, it is NaN.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from adjoint import ops
 from adjoint.base import errors
 from adjoint.ir.node import Array, Node, Op, Params, Type, constant
 from adjoint.ir.reverse import Parts
-from adjoint.ops.movement import narrow, swap_last
+from adjoint.ops.movement import swap_last
 from adjoint.ops.rows import batch_all, full, zeros_like
 from adjoint.ops.structure import Region, call, results
 from adjoint.tensors.pointwise import equals, select
@@ -84,10 +85,22 @@ def _lapack(op: str, problem: str, function: Callable[..., Any], *arrays: Array)
         raise errors.linear_algebra(op, problem + where) from None
 
 
-def _reciprocal(node: Node) -> Node:
-    """1 / x, and 0 for 0."""
-    zero = equals(node, 0)
-    return select(zero, zeros_like(node), 1.0 / select(zero, 1, node))
+def _over(x: Node, gap: Node) -> Node:
+    """x / gap; where the gap is 0, 0 for x = 0 and NaN (no derivative) otherwise."""
+    closed = equals(gap, 0)
+    undefined = select(equals(x, 0), zeros_like(x), nan)
+    return select(closed, undefined, x / select(closed, 1, gap))
+
+
+def _gaps(values: Node) -> Node:
+    """values_j - values_i at (i, j), and 1 on the diagonal."""
+    n = values.shape[-1]
+    eye = constant(np.eye(n, dtype=values.dtype.numpy))
+    return columns(values, n) - rows(values, n) + _spread(eye, rows(values, n))
+
+
+def _off_diagonal(x: Node) -> Node:
+    return x - on_diagonal(diagonal_of(x))
 
 
 def _matrix_region(
@@ -274,33 +287,31 @@ def _svd_vjp(ct: Parts, out: Node, wanted: Wanted, args: Any, static: Params) ->
     """Source: Townsend, "Differentiating the singular value decomposition", 2016."""
     u, s, vh = results(out)
     to_u, to_s, to_vh = ct.items
-    k = s.shape[-1]
-    if (to_u is not None or to_vh is not None) and (u.shape[-1], vh.shape[-2]) != (k, k):
-        raise errors.grad(
-            f"svd: the full U and Vh of {errors.describe(args[0])} have no derivative",
-            hint="use full_matrices=False",
-        )
     if to_u is None and to_s is None and to_vh is None:
         return [None]
-    if u.shape[-1] != k or vh.shape[-2] != k:  # only the singular values are differentiated
-        u, vh = narrow(u, u.ndim - 1, 0, k), narrow(vh, vh.ndim - 2, 0, k)
-    inner = on_diagonal(to_s) if to_s is not None else full(0, (*s.shape, k), s.dtype)
-    if to_u is not None or to_vh is not None:
-        squares = s * s
-        gaps = _reciprocal(columns(squares, k) - rows(squares, k))
+    k = s.shape[-1]
+    if (u.shape[-1], vh.shape[-2]) != (k, k):
+        if to_u is not None or to_vh is not None:
+            raise errors.grad(
+                f"svd: the full U and Vh of {errors.describe(args[0])} have no derivative",
+                hint="use full_matrices=False",
+            )
+        u, s, vh = results(svd(args[0], complete=False))
+    inner = full(0, (*s.shape, k), s.dtype) if to_s is None else on_diagonal(to_s)
+    gaps = None if to_u is to_vh is None else _gaps(s * s)
     found = None
-    if to_u is not None:
+    if to_u is not None and gaps is not None:
         across = ops.dot(swap_last(u), to_u)
-        inner = inner + (across - swap_last(across)) * gaps * columns(s, k)
+        inner = inner + _over(across - swap_last(across), gaps) * columns(s, k)
         if u.shape[-2] > k:
             outside = to_u - ops.dot(u, across)
-            found = ops.dot(outside * columns(_reciprocal(s), u.shape[-2]), vh)
-    if to_vh is not None:
+            found = ops.dot(_over(outside, columns(s, u.shape[-2])), vh)
+    if to_vh is not None and gaps is not None:
         across = ops.dot(vh, swap_last(to_vh))
-        inner = inner + rows(s, k) * ((across - swap_last(across)) * gaps)
+        inner = inner + rows(s, k) * _over(across - swap_last(across), gaps)
         if vh.shape[-1] > k:
             outside = to_vh - ops.dot(swap_last(across), vh)
-            more = ops.dot(u, rows(_reciprocal(s), vh.shape[-1]) * outside)
+            more = ops.dot(u, _over(outside, rows(s, vh.shape[-1])))
             found = more if found is None else found + more
     main = ops.dot(ops.dot(u, inner), vh)
     return [main if found is None else main + found]
@@ -320,11 +331,10 @@ def _eigh_kernel(a: Array, lower: bool = True) -> tuple[Array, ...]:
 def _eigh_vjp(ct: Parts, out: Node, wanted: Wanted, args: Any, static: Params) -> list[Node]:
     values, vectors = results(out)
     to_values, to_vectors = ct.items
-    n = values.shape[-1]
     inner = zeros_like(vectors) if to_values is None else on_diagonal(to_values)
     if to_vectors is not None:
-        gaps = _reciprocal(columns(values, n) - rows(values, n))
-        inner = inner + gaps * ops.dot(swap_last(vectors), to_vectors)
+        across = ops.dot(swap_last(vectors), to_vectors)
+        inner = inner + _over(_off_diagonal(across), _gaps(values))
     found = ops.dot(ops.dot(vectors, inner), swap_last(vectors))
     return [(found + swap_last(found)) * 0.5]
 

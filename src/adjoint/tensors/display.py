@@ -26,7 +26,8 @@ def tensor_repr(x: Any) -> str:
         notes.append(f"shape={errors.dims(node.shape)}")
         notes.extend(_summary(value))
     if node.needs_grad:
-        notes.append("requires_grad=True" if x.is_leaf else f"grad_fn=<{node.op.name}>")
+        made = node.params.get("region") or node.op
+        notes.append("requires_grad=True" if x.is_leaf else f"grad_fn=<{made.name}>")
     shown = value.astype(np.float32) if value.dtype.kind == "V" else value
     text = np.array2string(shown, separator=", ", prefix="tensor(", threshold=1000, precision=4)
     return f"tensor({', '.join([text, *notes])})"

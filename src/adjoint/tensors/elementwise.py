@@ -5,10 +5,9 @@ from __future__ import annotations
 from math import pi
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_integer, as_number
 from adjoint.base.dtype import DType, bool_, finfo, iinfo
 from adjoint.ir.node import Node
 from adjoint.ops.structure import Region
@@ -192,14 +191,17 @@ def trunc(input: Operand) -> Tensor:
 
 def round(input: Operand, *, decimals: int = 0) -> Tensor:
     """The nearest whole number (or multiple of 10**-decimals), ties to even; derivative 0."""
-    node = node_of(input, "round")
+    node, decimals = node_of(input, "round"), as_integer("round", "decimals", decimals)
+    decimals = max(min(decimals, 300), -300)  # beyond that, a float has no digits to round
     if node.dtype.kind != "f" and decimals >= 0:
         return wrap(node)
     if decimals == 0:
         return wrap(pointwise.round(node))
     scale = 10.0 ** (decimals if decimals > 0 else -decimals)
     if node.dtype.kind != "f":
-        raise errors.wrong_dtype("round", node.dtype, "a float for decimals < 0")
+        raise errors.wrong_dtype(
+            "round", node.dtype, "a float for decimals < 0", hint="convert first: x.float()"
+        )
     if decimals > 0:
         return wrap(pointwise.round(node * scale) / scale)
     return wrap(pointwise.round(node / scale) * scale)
@@ -221,10 +223,10 @@ def clamp(input: Operand, min: Operand | None = None, max: Operand | None = None
     Raises ArgumentError without any bound.
     """
     if min is None and max is None:
-        raise errors.argument("clamp", "needs min=, max=, or both")
+        raise errors.argument("clamp", "needs min=, max=, or both", hint="x.clamp(min=0) is relu")
     if isinstance(min, Handle) or isinstance(max, Handle):
         return _clamp_between(input, min, max)
-    node, low, high = node_of(input, "clamp"), _plain(min), _plain(max)
+    node, low, high = node_of(input, "clamp"), _bound("min", min), _bound("max", max)
     if node.dtype.kind != "f" and (isinstance(low, float) or isinstance(high, float)):
         node = floating(node)
     low, high = _within(low, node.dtype), _within(high, node.dtype)
@@ -239,6 +241,16 @@ def clamp_min(input: Operand, min: Operand) -> Tensor:
 def clamp_max(input: Operand, max: Operand) -> Tensor:
     """input, but at most ``max``."""
     return clamp(input, None, max)
+
+
+def fmax(input: Operand, other: Operand) -> Tensor:
+    """The larger of each pair; where one is NaN, the other."""
+    return _without_nan(arithmetic.maximum, input, other)
+
+
+def fmin(input: Operand, other: Operand) -> Tensor:
+    """The smaller of each pair; where one is NaN, the other."""
+    return _without_nan(arithmetic.minimum, input, other)
 
 
 def copysign(input: Operand, other: Operand) -> Tensor:
@@ -269,8 +281,9 @@ def nan_to_num(
     if node.dtype.kind != "f":
         return wrap(node)
     limits = finfo(node.dtype)
-    high = limits.max if posinf is None else posinf
-    low = limits.min if neginf is None else neginf
+    nan = as_number("nan_to_num", "nan", nan)
+    high = limits.max if posinf is None else as_number("nan_to_num", "posinf", posinf)
+    low = limits.min if neginf is None else as_number("nan_to_num", "neginf", neginf)
     out = pointwise.select(pointwise.isnan(node), nan, node)
     out = pointwise.select(pointwise.equals(node, float("inf")), high, out)
     return wrap(pointwise.select(pointwise.equals(node, -float("inf")), low, out))
@@ -307,13 +320,21 @@ def _two(op: str, region: Region, x: Operand, y: Operand) -> Tensor:
     return wrap(region(*aligned(op, floating(a), floating(b))))
 
 
-def _plain(bound: Any) -> Any:
-    """A Python number for a NumPy one."""
-    return bound.item() if isinstance(bound, np.generic) else bound
+def _without_nan(choose: Any, input: Operand, other: Operand) -> Tensor:
+    a, b = aligned(choose.__name__, *pair(choose.__name__, input, other))
+    found = ops.where(ops.eq(b, b), choose(wrap(a), wrap(b)).node, a)
+    return wrap(ops.where(ops.eq(a, a), found, b))
+
+
+def _bound(name: str, bound: Any) -> Any:
+    """A Python number, or None for no bound."""
+    return None if bound is None else as_number("clamp", name, bound)
 
 
 def _within(bound: Any, dtype: DType) -> Any:
     """A whole bound, moved into the range of an integer ``dtype``."""
+    if type(bound) is int and dtype.kind == "f":
+        return float(bound)
     if type(bound) is not int or dtype.kind not in "iu":
         return bound
     limits = iinfo(dtype)

@@ -86,6 +86,7 @@ def _enter(
     """
     saved = [t.node for t in ctx.saved_tensors if t is not None]
     pattern = [t is not None for t in ctx.saved_tensors]
+    ctx.saved_tensors = ()  # they are arguments of the region from here on
     count = len(outs)
 
     def body(*nodes: Node) -> list[Node]:
@@ -100,17 +101,18 @@ def _enter(
         kept = iter(nodes[count + len(inputs) :])
         ctx.saved_tensors = tuple(wrap(next(kept)) if p else None for p in pattern)
         back = cls.backward(ctx, *given)
+        ctx.saved_tensors = ()
         return _checked(cls, back, args, places)
 
     def outs_of(nodes: Sequence[Node]) -> Sequence[Node]:
         return nodes[:count]
 
-    region = _region(cls.__name__, body, pull, count, len(inputs))
+    region = _region(cls, body, pull, count, len(inputs))
     stopped = [ops.copy(o, stop=True) for o in outs]
     return results(call(*stopped, *inputs, *(ops.copy(s) for s in saved), region=region))
 
 
-def _region(name: str, body: Any, pull: Any, count: int, inputs: int) -> Region:
+def _region(cls: type[Function], body: Any, pull: Any, count: int, inputs: int) -> Region:
     def vjp(
         ct: Any, out: Node, wanted: tuple[bool, ...], args: tuple[Node, ...], static: Params
     ) -> list[Node | None]:
@@ -126,11 +128,11 @@ def _region(name: str, body: Any, pull: Any, count: int, inputs: int) -> Region:
         def wide_pull(ct: Any, nodes: Sequence[Node]) -> list[Node | None]:
             return _batched_pull(pull, size, ct, nodes, count, inputs)
 
-        wide = _region(name, body, wide_pull, count, inputs)
+        wide = _region(cls, body, wide_pull, count, inputs)
         full = [with_batch(size, a, b) for a, b in zip(args, batched, strict=True)]
         return call(*full, region=wide)
 
-    return Region(name, body, vjp=vjp, vmap=vmap)
+    return Region(cls.__name__, body, vjp=vjp, vmap=vmap, identity=cls)
 
 
 def _batched_pull(
@@ -180,7 +182,11 @@ def _checked(
             raise errors.not_a_tensor(name, grad)
         if grad.node.shape != node.shape and not node.is_abstract:
             raise errors.shape(
-                name, f"the gradient of argument {i} must have its shape", grad, node
+                name,
+                f"the gradient of argument {i} must have its shape",
+                grad,
+                node,
+                hint="sum over the axes that were broadcast",
             )
         same = grad.node.dtype is node.dtype
         found.append(grad.node if same else ops.cast(grad.node, dtype=node.dtype))

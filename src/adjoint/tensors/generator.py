@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from adjoint.base import errors
-from adjoint.ir.node import Node, constant, state
+from adjoint.base.dtype import uint32
+from adjoint.ir.node import Node, Type, constant, state
 from adjoint.runtime.device import Device
 from adjoint.runtime.device import device as as_device
 from adjoint.tensors.handle import Handle, wrap
@@ -68,8 +69,9 @@ class Generator:
         value = new_state.node.array("set_state") if isinstance(new_state, Handle) else new_state
         if not good or value.dtype != np.uint32:
             raise errors.wrong_dtype(
-                "set_state", errors.describe(new_state), "the uint32[4] that get_state() gave"
-            )
+                "set_state", errors.describe(new_state), "the uint32[4] that get_state() gave",
+                hint="save the state with state = generator.get_state()",
+            )  # fmt: skip
         a, b, c, d = (int(word) for word in value)
         with _LOCK:
             self._seed, self._offset = a | b << 32, c | d << 32
@@ -82,6 +84,8 @@ class Generator:
         """
         if state.random:
             return state.random[-1]()
+        if state.capture is not None:
+            return state.capture.source(Type((2,), uint32), lambda: self.next_key().array())
         with _LOCK:
             offset = self._offset
             self._offset = offset + 1
@@ -114,7 +118,7 @@ def as_seed(op: str, seed: Any) -> int:
             op, f"a seed of type {type(seed).__name__}", "an integer", hint="manual_seed(0), say"
         ) from None
     if not -(2**63) <= number < 2**64:
-        raise errors.argument(op, f"the seed {number} does not fit into 64 bits")
+        raise errors.does_not_fit(op, number, "a seed of 64 bits", 64, "u")
     return number % 2**64
 
 

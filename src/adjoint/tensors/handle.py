@@ -12,11 +12,12 @@ from adjoint.base import errors
 from adjoint.base.dtype import DType
 from adjoint.base.shape import Shape, numel
 from adjoint.ir.node import (
-    NO_PARAMS, Hooks, Node, Op, Params, alias, apply, constant, grad_mode, state,
+    NO_PARAMS, Hooks, Node, Op, Params, apply, constant, grad_mode, state,
 )  # fmt: skip
 from adjoint.ir.reverse import backward
 from adjoint.ops.pointwise import cast
-from adjoint.ops.rows import full
+from adjoint.ops.rows import full, zeros_like
+from adjoint.ops.structure import severed
 from adjoint.runtime.device import Device
 from adjoint.tensors.leaks import detect_leaks
 from adjoint.tensors.regions import index_set, replaced
@@ -46,18 +47,22 @@ class Handle:
 
     @property
     def shape(self) -> Shape:
+        """The sizes of the axes, a tuple."""
         return self.node.shape
 
     @property
     def dtype(self) -> DType:
+        """The element type."""
         return self.node.dtype
 
     @property
     def device(self) -> Device:
+        """Where the value lives."""
         return self.node.device
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return len(self.node.shape)
 
     @property
@@ -108,12 +113,12 @@ class Handle:
         if requires_grad:
             self._make_leaf(node)
         else:
-            self.node = alias(node)
+            self.node = severed(node)
         return self  # type: ignore[return-value]
 
     def detach(self) -> Tensor:
         """The same value without history; shares in-place changes with this tensor."""
-        out = wrap(alias(self.node))
+        out = wrap(severed(self.node))
         out._view = (*self._view, (weakref.ref(self), None, NO_PARAMS))
         return out
 
@@ -153,7 +158,10 @@ class Handle:
     def retain_grad(self) -> None:
         """Also keep ``.grad`` of this computed tensor."""
         if not self.node.needs_grad:
-            raise errors.grad("retain_grad: this tensor does not require grad")
+            raise errors.grad(
+                f"retain_grad: {errors.describe(self.node)} does not require grad",
+                hint="set requires_grad=True on what it is computed from",
+            )
         if self.is_leaf:
             return
         me = weakref.ref(self)
@@ -167,8 +175,17 @@ class Handle:
 
     def accumulate(self, ct: Node) -> None:
         """Add a gradient to ``.grad``."""
+        if state.capture is not None:
+            state.capture.grow(self)
         old = self.grad
         self.grad = wrap(ct) if old is None else wrap(old.node + ct)
+
+    def forget_gradient(self, set_to_none: bool = True) -> None:
+        """Drop ``.grad``, or set it to zero."""
+        if state.capture is not None:
+            state.capture.clear(self)
+        keep = not set_to_none and self.grad is not None
+        self.grad = wrap(zeros_like(self.node)) if keep else None
 
     def assign(self, value: Node, op: str) -> Tensor:
         """Make this handle stand for ``value`` (same shape; cast to the same dtype).
@@ -180,7 +197,7 @@ class Handle:
         if value.shape != node.shape:
             raise errors.shape(
                 op, "an in-place operation cannot change the shape", node, value,
-                hint="use the operation without the trailing underscore",
+                hint="make a new tensor instead: x = x + y rather than x += y or x.add_(y)",
             )  # fmt: skip
         if value.dtype is not node.dtype:
             value = _cast_back(op, value, node)
@@ -197,7 +214,7 @@ class Handle:
             raise errors.inplace_leaf(op, self.node)
 
     def _store(self, value: Node, op: str) -> None:
-        if self.node.needs_grad and not state.grad:
+        if not state.grad and _has_history(self.node):
             self._replace(value, op)
         else:
             self.node = value
@@ -207,16 +224,18 @@ class Handle:
         node = self.node
         if node.needs_grad and node.leaf is not None:
             if value.dtype.kind != "f":
-                raise errors.wrong_dtype(op, value.dtype, "a float dtype")
+                raise errors.wrong_dtype(
+                    op, value.dtype, "a float dtype", hint="convert first: x.float()"
+                )
             self._make_leaf(value)
-        elif node.needs_grad:
+        elif _has_history(node):
             with grad_mode(True):
-                self.node = replaced(node, alias(value))
+                self.node = replaced(node, severed(value))
         else:
-            self.node = alias(value)
+            self.node = severed(value)
 
     def _make_leaf(self, value: Node) -> None:
-        node = alias(value)
+        node = severed(value)
         node.needs_grad = True
         node.leaf = weakref.ref(self)
         node.hooks = self._hooks
@@ -226,7 +245,9 @@ class Handle:
         node = self.node
         if not node.needs_grad:
             raise errors.grad(
-                "register_hook: this tensor does not require grad, no gradient will reach it"
+                f"register_hook: {errors.describe(node)} does not require grad, "
+                "no gradient will reach it",
+                hint="set requires_grad=True before computing with it",
             )
         if node.hooks is None:
             node.hooks = Hooks()
@@ -296,7 +317,11 @@ def run_backward(
     release = not (create_graph if retain_graph is None else retain_graph)
     wanted = None
     if inputs is not None:
-        handles = [inputs] if isinstance(inputs, Handle) else list(inputs)
+        handles = [inputs] if isinstance(inputs, Handle) else inputs
+        if not isinstance(handles, (list, tuple)) or not all(
+            isinstance(h, Handle) for h in handles
+        ):
+            raise errors.bad_argument("backward", "inputs", inputs, "a list of tensors")
         wanted = [h.node for h in handles]
     with grad_mode(create_graph):
         found = backward([t.node for t in tensors], seeds, wanted, release)
@@ -326,8 +351,15 @@ def seed_of(tensor: Handle, gradient: Any) -> Node:
         return full(1, node.shape, node.dtype)
     seed = node_of(gradient, "backward", node)
     if seed.shape != node.shape:
-        raise errors.shape("backward", "gradient= must have the tensor's shape", seed, node)
+        raise errors.shape("backward", "gradient= must have the shape of the tensor", seed, node,
+            hint=f"pass a tensor of shape {errors.dims(node.shape)}",
+        )  # fmt: skip
     return seed if seed.dtype is node.dtype else cast(seed, dtype=node.dtype)
+
+
+def _has_history(node: Node) -> bool:
+    """Whether a gradient may pass through ``node``; of a recorded one, only later runs know."""
+    return node.needs_grad or (node.device.holds_values and node.is_abstract)
 
 
 def _cast_back(op: str, value: Node, node: Node) -> Node:
@@ -356,7 +388,7 @@ def _write_through(source: Handle, path: tuple[Origin, ...], value: Node, op: st
             op, "an expanded view shows one element several times, it cannot be changed", value,
             hint="use .clone() first",
         )  # fmt: skip
-    base = alias(source.node) if hidden else source.node
+    base = severed(source.node) if hidden else source.node
     changed = index_set(base, constant(places.reshape(-1)), value)
     if hidden:
         source._replace(changed, op)

@@ -29,7 +29,7 @@ def getitem(input: Handle, index: Any) -> Tensor:
     if arrays:  # next to index arrays an integer is an index array too, as in NumPy
         items = [_Pick(constant(np.asarray(i))) if isinstance(i, int) else i for i in items]
     out = _basic(input, items)
-    picks = [(at, i.index) for at, i in enumerate(_kept(items)) if isinstance(i, _Pick)]
+    picks = [(at, i.rows) for at, i in enumerate(_kept(items)) if isinstance(i, _Pick)]
     return wrap(_advanced(out.node, picks)) if picks else out
 
 
@@ -42,15 +42,21 @@ def setitem(input: Handle, index: Any, value: Any) -> None:
     if new.dtype is not node.dtype:
         if new.dtype.kind == "f" and node.dtype.kind != "f":
             raise errors.wrong_dtype(
-                "setitem", new.dtype, f"values for a {node.dtype.name} tensor",
+                "setitem", new.dtype, f"values that {node.dtype.name} holds",
                 hint="convert the tensor first: x = x.float()",
             )  # fmt: skip
         new = to_dtype(new, node.dtype)
     lead = new.ndim - chosen.ndim
     if lead > 0 and all(s == 1 for s in new.shape[:lead]):
         new = ops.reshape(new, shape=new.shape[lead:])
-    if broadcast_shapes("setitem", new.shape, chosen.shape) != chosen.shape:
-        raise errors.shape("setitem", f"value does not fit into {errors.dims(chosen.shape)}", new)
+    lead = chosen.ndim - new.ndim
+    if lead < 0 or any(
+        n not in (1, s) for n, s in zip(new.shape, chosen.shape[lead:], strict=True)
+    ):
+        raise errors.shape(
+            "setitem", f"the value does not fit the selection {errors.dims(chosen.shape)}", new,
+            hint="sizes must be equal or 1, compared from the last axis",
+        )  # fmt: skip
     if new.shape != chosen.shape:
         new = ops.broadcast(new, shape=chosen.shape)
     input.assign(index_set(node, constant(chosen.reshape(-1)), new), "setitem")
@@ -73,38 +79,42 @@ def take_along(node: Node, index: Node, axis: int) -> Node:
 
 def nonzero(input: Handle, *, as_tuple: bool = False) -> Any:
     """The places of nonzero elements: a (count, ndim) int64 tensor, or one tensor per axis."""
-    found = np.nonzero(node_of(input, "nonzero").array("nonzero"))
+    values = node_of(input, "nonzero").array("nonzero")
+    found = np.nonzero(np.atleast_1d(values))
     if as_tuple:
         return tuple(wrap(constant(f.astype(np.int64))) for f in found)
-    stacked = np.stack(found, axis=1) if found else np.zeros((int(input.node.array().any()), 0))
+    stacked = np.stack(found, axis=1)[:, : values.ndim]  # a number has no axis to name
     return wrap(constant(stacked.astype(np.int64)))
 
 
-def in_range(index: Node, size: int, what: str) -> Node:
+def in_range(
+    index: Node, size: int, op: str, axis: int | None = None, of: Node | None = None,
+    least: int | None = None,
+) -> Node:  # fmt: skip
     """``index`` with negative entries counted from the end; raises IndexingError outside."""
     if index.dtype.kind not in "iu":
-        raise errors.wrong_dtype(what, index.dtype, "an integer index", hint="index.long()")
-    index = to_dtype(index, int64)
+        raise errors.wrong_dtype(
+            op, index.dtype, "an integer index", hint="convert it: index.long()"
+        )
     if index.is_abstract:
+        index = to_dtype(index, int64)
         return ops.where(ops.lt(index, index * 0), index + size, index)
     values = index.array()
     if values.size:
         low, high = int(values.min()), int(values.max())
         if low < -size or high >= size:
             bad = low if low < -size else high
-            raise errors.index(
-                f"{what}: index {bad} is out of range for an axis of size {size}",
-                hint=f"allowed: {-size} to {size - 1}" if size else "the axis is empty",
-            )
+            raise errors.out_of_range(op, bad, axis, size, of, least)
         if low < 0:
+            values = values.astype(np.int64)
             return constant(np.where(values < 0, values + size, values))
-    return index
+    return to_dtype(index, int64)
 
 
 class _Pick(NamedTuple):
     """An index array for one axis."""
 
-    index: Node
+    rows: Node
 
 
 def _complete(index: Any, node: Node) -> list[Any]:
@@ -115,12 +125,12 @@ def _complete(index: Any, node: Node) -> list[Any]:
         items.extend(_entry(item))
     dots = [at for at, i in enumerate(items) if i is Ellipsis]
     if len(dots) > 1:
-        raise errors.index("only one ... is allowed")
+        raise errors.index("only one ... is allowed", hint="write : for each of the other axes")
     used = sum(_width(i) for i in items)
     if used > node.ndim:
         raise errors.index(
-            f"{used} indices for {node.ndim} dimensions: {errors.describe(node)}",
-            hint="count the axes; x.shape shows them",
+            f"{used} indices for {node.ndim} axes: {errors.describe(node)}",
+            hint="an index takes one axis each; x.shape shows them",
         )
     at = dots[0] if dots else len(items)
     fill = [slice(None)] * (node.ndim - used)
@@ -133,29 +143,39 @@ def _entry(item: Any) -> list[Any]:
     if item is None or item is Ellipsis or isinstance(item, slice):
         return [item]
     if isinstance(item, (bool, np.bool_)):
-        raise errors.index("a bare True or False selects nothing useful", hint="use a bool tensor")
+        raise errors.index(
+            f"a bare {item} selects nothing useful", hint="use a bool tensor with one entry per row"
+        )
     if isinstance(item, (int, np.integer)):
         return [int(item)]
     if isinstance(item, (list, tuple, range, np.ndarray)):
-        array = to_array(item, "indexing") if len(item) else np.zeros(0, np.int64)
+        empty = not isinstance(item, np.ndarray) and not len(item)  # no float32
+        array = np.zeros(0, np.int64) if empty else to_array(item, "indexing")
         if array.dtype.kind not in "biu":
             raise errors.index(
                 f"an index array must hold integers or bools, got {array.dtype}",
                 kind=errors.DTypeError,
+                hint="convert it: array.astype(int)",
             )
         item = wrap(constant(array))
     if not isinstance(item, Handle):
         raise errors.index(
-            f"cannot index with {type(item).__name__} {item!r}",
-            hint="use integers, slices, None, ..., or index tensors", kind=errors.DTypeError,
+            f"cannot index with a {type(item).__name__}: {errors.clip(item)}",
+            hint="use // for whole division, or int(index)" if isinstance(item, float)
+            else "use integers, slices, None, ..., or index tensors",
+            kind=errors.DTypeError,
         )  # fmt: skip
     node = item.node
     if node.dtype is bool_:
         if node.ndim == 0:
-            raise errors.index("a 0-d bool selects nothing useful", hint="use a bool tensor")
+            raise errors.index(
+                "a 0-d bool selects nothing useful", hint="use a bool tensor with one entry per row"
+            )
         return [_Mask(node)]
     if node.dtype.kind == "f":
-        raise errors.wrong_dtype("indexing", node.dtype, "integers or bools", hint="index.long()")
+        raise errors.wrong_dtype(
+            "indexing", node.dtype, "integers or bools", hint="convert it: index.long()"
+        )
     if node.ndim == 0 and not node.is_abstract:
         return [int(node.array())]
     return [_Pick(node)]
@@ -187,7 +207,8 @@ def _checked(items: list[Any], node: Node) -> list[Any]:
             if covered != item.mask.shape:
                 raise errors.index(
                     f"a bool index of shape {errors.dims(item.mask.shape)} for axes of size "
-                    f"{errors.dims(covered)}"
+                    f"{errors.dims(covered)}: {errors.describe(node)}",
+                    hint="a mask has the sizes of the axes it selects on; x[:, mask] skips one",
                 )
             found = np.nonzero(item.mask.array("indexing with a bool tensor"))
             out.extend(_Pick(constant(f.astype(np.int64))) for f in found)
@@ -196,13 +217,10 @@ def _checked(items: list[Any], node: Node) -> list[Any]:
         n = node.shape[axis]
         if isinstance(item, int):
             if not -n <= item < n:
-                raise errors.index(
-                    f"index {item} is out of range for axis {axis} of size {n}",
-                    hint=f"allowed: {-n} to {n - 1}" if n else "the axis is empty",
-                )
+                raise errors.out_of_range("indexing", item, axis, n, node)
             item = item % n
         elif isinstance(item, _Pick):
-            item = _Pick(in_range(item.index, n, f"axis {axis}"))
+            item = _Pick(in_range(item.rows, n, "indexing", axis, node))
         out.append(item)
         axis += 1
     return out
@@ -247,8 +265,13 @@ def _range_of(item: Any, n: int) -> tuple[int, int, int]:
         return 0, n, 1
     try:
         first, stop, step = item.indices(n)
-    except (TypeError, ValueError) as problem:
-        raise errors.index(f"bad slice {item}: {problem}") from None
+    except (TypeError, ValueError):
+        bounds = [b for b in (item.start, item.stop, item.step) if b is not None]
+        shown = ", ".join(errors.clip(b) for b in bounds)
+        raise errors.index(
+            f"a slice needs integers, and a step other than 0, got {shown}",
+            hint="use // for whole division, or int(bound)",
+        ) from None
     size = len(range(first, stop, step))
     return (first if size else 0), size, (step if size > 1 else 1)
 
@@ -292,7 +315,7 @@ def _numpy_index(places: Array, index: Any, node: Node) -> Array:
     try:
         return np.asarray(places[plain])
     except IndexError as problem:
-        raise errors.index(str(problem)) from None
+        raise errors.index(str(problem), hint="index arrays must broadcast together") from None
 
 
 def _plain(item: Any) -> Any:

@@ -25,7 +25,11 @@ class detect_leaks:
 
     def __init__(self, patience: int = 20) -> None:
         if patience < 1:
-            raise errors.argument("detect_leaks", f"patience must be positive, got {patience}")
+            raise errors.argument(
+                "detect_leaks",
+                f"patience must be positive, got {patience}",
+                hint="detect_leaks(patience=3), say",
+            )
         self.patience = patience
         self.reported: list[str] = []
         self._passes: list[weakref.WeakSet[Node]] = [weakref.WeakSet()]

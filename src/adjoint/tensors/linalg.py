@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_number
 from adjoint.base.dtype import finfo, float32, float64, int64
 from adjoint.base.shape import as_size, broadcast_shapes
 from adjoint.ir.node import Node
@@ -23,6 +24,9 @@ from adjoint.tensors.pointwise import select
 
 if TYPE_CHECKING:
     from adjoint.tensors.tensor import Tensor
+
+
+_ROWS = "A is (M, N), the right-hand side (M, K) or (M,)"
 
 
 class QR(NamedTuple):
@@ -178,6 +182,7 @@ def pinv(A: Handle, *, rtol: float | None = None) -> Tensor:
 def matrix_rank(A: Handle, *, atol: float | None = None, rtol: float | None = None) -> Tensor:
     """How many singular values are above max(atol, rtol * the largest), int64."""
     node = _matrix("matrix_rank", A)
+    atol = None if atol is None else as_number("matrix_rank", "atol", atol)
     return wrap(_rank(_singular_values(node), atol, _tolerance(node, rtol if atol is None or rtol
                                                                else 0.0)))  # fmt: skip
 
@@ -190,9 +195,11 @@ def lstsq(A: Handle, B: Handle, *, rcond: float | None = None) -> LeastSquares:
     """
     a, b = operands("lstsq", A, B)
     _check("lstsq", a)
+    if not b.ndim:
+        raise errors.shape("lstsq", "the right-hand side needs the rows of A", a, b, hint=_ROWS)
     vector = b.ndim == 1 or (b.ndim == a.ndim - 1 and b.shape == a.shape[:-1])
     if b.shape[-1 if vector else -2] != a.shape[-2]:
-        raise errors.shape("lstsq", "the right-hand side needs the rows of A", a, b)
+        raise errors.shape("lstsq", "the right-hand side needs the rows of A", a, b, hint=_ROWS)
     right = ops.reshape(b, shape=(*b.shape, 1)) if vector else b
     rtol = _tolerance(a, rcond)
     found = product("lstsq", decompositions.pinv(a, rtol=rtol), right)
@@ -210,8 +217,9 @@ def lstsq(A: Handle, B: Handle, *, rcond: float | None = None) -> LeastSquares:
 def cond(A: Handle, p: Any = None) -> Tensor:
     """The condition number |A| |A^-1| in the norm ``p``; by default and for 2 the ratio of the
     largest to the smallest singular value, for -2 its reciprocal."""
-    node = _matrix("cond", A, square=p not in (None, 2, -2))
-    if p in (None, 2, -2):
+    ratio = p is None or (isinstance(p, (int, float)) and p in (2, -2))
+    node = _matrix("cond", A, square=not ratio)
+    if ratio:
         values = _singular_values(node)
         last = values.ndim - 1
         if not values.shape[-1]:
@@ -227,7 +235,9 @@ def matrix_power(A: Handle, n: int) -> Tensor:
     node = node_of(A, "matrix_power")
     times = as_size("matrix_power", n)
     if node.ndim < 2 or node.shape[-1] != node.shape[-2]:
-        raise errors.shape("matrix_power", "needs square matrices", node)
+        raise errors.shape(
+            "matrix_power", "needs square matrices", node, hint="its last two sizes must be equal"
+        )
     if times == 0:
         unit = creation.eye(node.shape[-1], dtype=node.dtype).node
         return wrap(ops.broadcast(unit, shape=node.shape))
@@ -260,9 +270,13 @@ def _check(op: str, node: Node, square: bool = False) -> None:
         hint = "x.float(), and back afterwards" if node.dtype.kind == "f" else "x.float()"
         raise errors.wrong_dtype(op, node.dtype, "float32 or float64", hint=hint)
     if node.ndim < 2:
-        raise errors.shape(op, "needs matrices: at least 2 dimensions", node)
+        raise errors.shape(op, "needs matrices", node, hint="make one: x[:, None] is a column")
     if square and node.shape[-1] != node.shape[-2]:
-        raise errors.shape(op, "needs square matrices", node)
+        raise errors.shape(
+            op, "needs square matrices", node,
+            hint="for others use lstsq or pinv" if op in ("solve", "inv")
+            else "its last two sizes must be equal",
+        )  # fmt: skip
 
 
 def _triangle(node: Node, upper: bool, unit: bool) -> Node:
@@ -275,14 +289,20 @@ def _triangle(node: Node, upper: bool, unit: bool) -> Node:
 
 def _solved(op: str, a: Node, b: Node, left: bool, region: Any) -> Node:
     """Broadcast the batch, turn vectors into columns, and exchange the sides for left=False."""
+    if not b.ndim:
+        raise errors.shape(op, "the right-hand side needs the rows of A", a, b, hint=_ROWS)
     vector = b.ndim == 1 or (b.ndim == a.ndim - 1 and b.shape == a.shape[:-1])
     right = ops.reshape(b, shape=(*b.shape, 1)) if vector else b
     if not left:
         if vector:
-            raise errors.argument(op, "left=False needs a matrix on the right-hand side")
+            raise errors.argument(
+                op,
+                "left=False needs a matrix on the right-hand side",
+                hint="make a row: b[None, :]",
+            )
         a, right = swap_last(a), swap_last(right)
     if right.shape[-2] != a.shape[-1]:
-        raise errors.shape(op, "the right-hand side needs the rows of A", a, b)
+        raise errors.shape(op, "the right-hand side needs the rows of A", a, b, hint=_ROWS)
     batch = broadcast_shapes(op, a.shape[:-2], right.shape[:-2])
     found = region(
         ops.broadcast(a, shape=(*batch, *a.shape[-2:])),
@@ -298,7 +318,11 @@ def _singular_values(node: Node) -> Node:
 
 
 def _tolerance(node: Node, rtol: float | None) -> float:
-    return max(node.shape[-2:]) * finfo(node.dtype).eps if rtol is None else float(rtol)
+    return (
+        max(node.shape[-2:]) * finfo(node.dtype).eps
+        if rtol is None
+        else as_number("linalg", "rtol", rtol)
+    )
 
 
 def _rank(values: Node, atol: float | None, rtol: float) -> Node:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from adjoint.tensors import (
-    arithmetic, contraction, elementwise, indexing, linalg, movement, norms, powers, predicates,
-    random, reduction, scans, sets, sorting, special,
+    arithmetic, contraction, diagonals, elementwise, indexing, linalg, movement, norms, powers,
+    predicates, random, reduction, scans, sets, sorting, special,
 )  # fmt: skip
 from adjoint.tensors import scatter as positions
 from adjoint.tensors.handle import Handle
@@ -23,6 +23,7 @@ def in_place(function: Callable[..., Any]) -> Callable[..., Tensor]:
     def method(self: Handle, *args: Any, **kwargs: Any) -> Tensor:
         return self.assign(function(self, *args, **kwargs).node, name)
 
+    method.__wrapped__ = function  # type: ignore[attr-defined]  # help() shows its arguments
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"In-place version of ``{function.__name__}``."
     return method
@@ -69,6 +70,7 @@ class Methods(Handle):
     clamp = clip = elementwise.clamp
     clamp_min, clamp_max = elementwise.clamp_min, elementwise.clamp_max
     copysign, nextafter = elementwise.copysign, elementwise.nextafter
+    fmax, fmin = elementwise.fmax, elementwise.fmin
     heaviside, nan_to_num = elementwise.heaviside, elementwise.nan_to_num
     lerp, addcmul, addcdiv = elementwise.lerp, elementwise.addcmul, elementwise.addcdiv
     pow, float_power, square = powers.pow, powers.float_power, powers.square
@@ -94,6 +96,12 @@ class Methods(Handle):
     nan_to_num_, copysign_, fmod_ = in_place(nan_to_num), in_place(copysign), in_place(fmod)
     lerp_, addcmul_, addcdiv_ = in_place(lerp), in_place(addcmul), in_place(addcdiv)
     absolute_, negative_, atan2_ = abs_, neg_, in_place(atan2)
+    subtract_, multiply_, divide_, true_divide_ = sub_, mul_, div_, div_
+    less, less_equal, greater, greater_equal, not_equal = lt, le, gt, ge, ne
+    bitwise_left_shift = arithmetic.bitwise_left_shift
+    bitwise_right_shift = arithmetic.bitwise_right_shift
+    bitwise_left_shift_ = in_place(bitwise_left_shift)
+    bitwise_right_shift_ = in_place(bitwise_right_shift)
     bitwise_and_, bitwise_or_ = in_place(bitwise_and), in_place(bitwise_or)
     bitwise_xor_, bitwise_not_ = in_place(bitwise_xor), in_place(bitwise_not)
     logical_and_, logical_or_ = in_place(logical_and), in_place(logical_or)
@@ -112,8 +120,8 @@ class Methods(Handle):
     narrow, select = movement.narrow, movement.select
     flip, fliplr, flipud, roll = movement.flip, movement.fliplr, movement.flipud, movement.roll
     repeat, tile, repeat_interleave = movement.repeat, movement.tile, movement.repeat_interleave
-    diagonal, diag, diag_embed = movement.diagonal, movement.diag, movement.diag_embed
-    tril, triu = movement.tril, movement.triu
+    diagonal, diag, diag_embed = diagonals.diagonal, diagonals.diag, diagonals.diag_embed
+    tril, triu = diagonals.tril, diagonals.triu
     clone, contiguous = movement.clone, movement.contiguous
     tril_, triu_ = in_place(tril), in_place(triu)
 
@@ -122,6 +130,7 @@ class Methods(Handle):
     var, std = reduction.var, reduction.std
     max, min, amax, amin = reduction.max, reduction.min, reduction.amax, reduction.amin
     argmax, argmin = reduction.argmax, reduction.argmin
+    nansum, nanmean = reduction.nansum, reduction.nanmean
     any, all, count_nonzero = reduction.any, reduction.all, reduction.count_nonzero
     cumsum = reduction.cumsum
 

@@ -9,11 +9,22 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_choice
 from adjoint.base.dtype import promote_types
-from adjoint.base.shape import Shape, as_axes, as_axis, as_shape, as_size, broadcast_shapes, numel
+from adjoint.base.shape import (
+    Shape,
+    as_axes,
+    as_axis,
+    as_shape,
+    as_size,
+    broadcast_shapes,
+    check_allocation,
+    numel,
+)  # fmt: skip
 from adjoint.ir.node import Node, constant
 from adjoint.ops.movement import flip as flip_node
 from adjoint.tensors.arithmetic import to_dtype
+from adjoint.tensors.creation import to_array
 from adjoint.tensors.handle import Handle, node_of, view, wrap
 
 if TYPE_CHECKING:
@@ -29,7 +40,7 @@ def reshape(input: Handle, *shape: Any) -> Tensor:
 
 def view_as(input: Handle, other: Handle) -> Tensor:
     """``input`` in the shape of ``other``."""
-    return reshape(input, other.shape)
+    return reshape(input, _tensor("view_as", other).shape)
 
 
 def flatten(input: Handle, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -50,7 +61,7 @@ def unflatten(input: Handle, dim: int, sizes: Sequence[int]) -> Tensor:
     """Split axis ``dim`` into ``sizes`` (one may be -1)."""
     shape = _tensor("unflatten", input).shape
     axis = as_axis("unflatten", dim, len(shape))
-    inner = _fill_in((shape[axis],), as_shape("unflatten", tuple(sizes)))
+    inner = _fill_in((shape[axis],), as_shape("unflatten", sizes))
     return reshape(input, (*shape[:axis], *inner, *shape[axis + 1 :]))
 
 
@@ -120,7 +131,7 @@ def squeeze(input: Handle, dim: Any = None, *, axis: Any = None) -> Tensor:
 def unsqueeze(input: Handle, dim: int) -> Tensor:
     """Insert an axis of size 1 at ``dim``."""
     node = _tensor("unsqueeze", input)
-    axis = as_axis("unsqueeze", dim, node.ndim + 1)
+    axis = as_axis("unsqueeze", dim, node.ndim + 1, "a result")
     return view(input, ops.reshape, shape=(*node.shape[:axis], 1, *node.shape[axis:]))
 
 
@@ -134,7 +145,8 @@ def expand(input: Handle, *sizes: Any) -> Tensor:
     node = _tensor("expand", input)
     wanted = as_shape("expand", sizes[0] if len(sizes) == 1 else sizes)
     lead = len(wanted) - node.ndim
-    if lead < 0 or any(n not in (1, s, -s * n) for n, s in zip(node.shape, wanted[lead:])):
+    same = zip(node.shape, wanted[max(lead, 0) :], strict=False)
+    if lead < 0 or any(n != 1 and s not in (n, -1) for n, s in same):
         raise errors.expand(node.shape, wanted)
     full = tuple(node.shape[i - lead] if s == -1 and i >= lead else s for i, s in enumerate(wanted))
     if any(s < 0 for s in full):
@@ -144,7 +156,7 @@ def expand(input: Handle, *sizes: Any) -> Tensor:
 
 def expand_as(input: Handle, other: Handle) -> Tensor:
     """``input`` expanded to the shape of ``other``."""
-    return expand(input, other.shape)
+    return expand(input, _tensor("expand_as", other).shape)
 
 
 def broadcast_to(input: Handle, shape: Any) -> Tensor:
@@ -154,7 +166,8 @@ def broadcast_to(input: Handle, shape: Any) -> Tensor:
 
 def broadcast_tensors(*tensors: Handle) -> list[Tensor]:
     """All ``tensors`` expanded to their common shape."""
-    shape = broadcast_shapes("broadcast_tensors", *(t.shape for t in tensors))
+    nodes = [_tensor("broadcast_tensors", t) for t in tensors]
+    shape = broadcast_shapes("broadcast_tensors", *(n.shape for n in nodes))
     return [expand(t, shape) for t in tensors]
 
 
@@ -176,7 +189,7 @@ def cat(tensors: Sequence[Handle], dim: int = 0, *, axis: int | None = None) -> 
 def stack(tensors: Sequence[Handle], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """Join tensors of one shape along a new axis."""
     nodes = _nodes("stack", tensors)
-    place = as_axis("stack", dim if axis is None else axis, nodes[0].ndim + 1)
+    place = as_axis("stack", dim if axis is None else axis, nodes[0].ndim + 1, "a result")
     for i, node in enumerate(nodes):
         if node.shape != nodes[0].shape:
             raise errors.shape(
@@ -190,12 +203,14 @@ def stack(tensors: Sequence[Handle], dim: int = 0, *, axis: int | None = None) -
 
 def hstack(tensors: Sequence[Handle]) -> Tensor:
     """Join along axis 1 (axis 0 for vectors)."""
-    return cat(tensors, 0 if tensors[0].ndim < 2 else 1)
+    nodes = _nodes("hstack", tensors)
+    return cat([wrap(n) for n in nodes], 0 if nodes[0].ndim < 2 else 1)
 
 
 def vstack(tensors: Sequence[Handle]) -> Tensor:
     """Join along axis 0, vectors becoming rows."""
-    return cat([t if t.ndim > 1 else reshape(t, (1, -1)) for t in tensors], 0)
+    rows = [wrap(n) for n in _nodes("vstack", tensors)]
+    return cat([r if r.ndim > 1 else reshape(r, (1, -1)) for r in rows], 0)
 
 
 def split(input: Handle, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
@@ -289,9 +304,10 @@ def flipud(input: Handle) -> Tensor:
 
 def roll(input: Handle, shifts: Any, dims: Any = None, *, axis: Any = None) -> Tensor:
     """Move elements by ``shifts`` along ``dims``, round the end; over all elements without dims."""
+    node = _tensor("roll", input)
     dims = axis if dims is None else dims
     if dims is None:
-        return reshape(roll(reshape(input, -1), shifts, 0), input.shape)
+        return reshape(roll(reshape(input, -1), shifts, 0), node.shape)
     moves = shifts if isinstance(shifts, (tuple, list)) else (shifts,)
     axes = dims if isinstance(dims, (tuple, list)) else (dims,)
     if len(moves) != len(axes):
@@ -327,6 +343,7 @@ def tile(input: Handle, *dims: Any) -> Tensor:
     if any(r < 0 for r in times):
         raise errors.negative_size("tile", times)
     rank = max(len(times), node.ndim)
+    check_allocation("tile", times, numel(node.shape) * node.dtype.itemsize)
     times = (1,) * (rank - len(times)) + times
     shape = (1,) * (rank - node.ndim) + node.shape
     spread = ops.reshape(node, shape=tuple(v for n in shape for v in (1, n)))
@@ -338,85 +355,24 @@ def tile(input: Handle, *dims: Any) -> Tensor:
 
 def repeat_interleave(input: Handle, repeats: Any, dim: int | None = None) -> Tensor:
     """Repeat each element ``repeats`` times (one number, or one per element of the axis)."""
+    node = _tensor("repeat_interleave", input)
     if dim is None:
         return repeat_interleave(reshape(input, -1), repeats, 0)
-    node = _tensor("repeat_interleave", input)
     axis = as_axis("repeat_interleave", dim, node.ndim)
-    counts = (
-        repeats.node.array("repeat_interleave")
-        if isinstance(repeats, Handle)
-        else np.asarray(repeats)
-    )
-    if (
-        counts.dtype.kind not in "iu"
-        or (counts < 0).any()
-        or counts.size not in (1, node.shape[axis])
-    ):
+    counts = to_array(repeats, "repeat_interleave").reshape(-1)
+    whole = counts.dtype.kind in "iu" and counts.size in (1, node.shape[axis])
+    if not whole or (counts < 0).any():
         raise errors.argument(
             "repeat_interleave", f"repeats must be 1 or {node.shape[axis]} non-negative integers",
             hint="one count for all elements, or one per element of the axis",
         )  # fmt: skip
-    places = np.repeat(np.arange(node.shape[axis]), counts.reshape(-1))
+    total = sum(counts.tolist()) * (node.shape[axis] if counts.size == 1 else 1)
+    shape = (*node.shape[:axis], total, *node.shape[axis + 1 :])
+    check_allocation("repeat_interleave", shape, max(node.dtype.itemsize, 8))
+    places = np.repeat(np.arange(node.shape[axis]), counts)
     from adjoint.tensors.indexing import take_axis
 
     return wrap(take_axis(node, constant(places), axis))
-
-
-def diagonal(input: Handle, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """The elements i, i + offset of axes ``dim1``, ``dim2``, as a new last axis."""
-    node = _tensor("diagonal", input)
-    a, b = as_axis("diagonal", dim1, node.ndim), as_axis("diagonal", dim2, node.ndim)
-    if a == b:
-        raise errors.repeated_axis("diagonal", (a, b))
-    moved = movedim(input, (a, b), (-2, -1))
-    rows, columns = moved.shape[-2:]
-    top, left = max(-offset, 0), max(offset, 0)
-    count = max(min(rows - top, columns - left), 0)
-    flat = reshape(moved, (*moved.shape[:-2], rows * columns))
-    if count == 0:
-        return narrow(flat, -1, 0, 0)
-    lead = flat.ndim - 1
-    return view(
-        flat, ops.slice,
-        starts=(*(0,) * lead, top * columns + left), sizes=(*flat.shape[:-1], count),
-        steps=(*(1,) * lead, columns + 1),
-    )  # fmt: skip
-
-
-def diag(input: Handle, diagonal: int = 0) -> Tensor:
-    """A matrix with this vector on a diagonal, or the diagonal of this matrix."""
-    node = _tensor("diag", input)
-    if node.ndim == 2:
-        return globals()["diagonal"](input, diagonal)
-    if node.ndim != 1:
-        raise errors.shape(
-            "diag", "needs 1 or 2 axes", node, hint="use diagonal or diag_embed for more"
-        )
-    return diag_embed(input, diagonal)
-
-
-def diag_embed(input: Handle, offset: int = 0) -> Tensor:
-    """Matrices with the last axis of ``input`` on a diagonal, zeros elsewhere."""
-    node = _tensor("diag_embed", input)
-    n = node.shape[-1]
-    size = n + abs(offset)
-    lead = node.ndim - 1
-    first = max(offset, 0) + max(-offset, 0) * size
-    room = size * size - first - (max(n - 1, 0) * (size + 1) + min(n, 1))
-    flat = ops.pad(
-        node, low=(*(0,) * lead, first), high=(*(0,) * lead, room), interior=(*(0,) * lead, size)
-    )
-    return wrap(ops.reshape(flat, shape=(*node.shape[:-1], size, size)))
-
-
-def tril(input: Handle, diagonal: int = 0) -> Tensor:
-    """The lower triangle of the last two axes, zeros above ``diagonal``."""
-    return _triangle("tril", input, diagonal, lower=True)
-
-
-def triu(input: Handle, diagonal: int = 0) -> Tensor:
-    """The upper triangle of the last two axes, zeros below ``diagonal``."""
-    return _triangle("triu", input, diagonal, lower=False)
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
@@ -426,9 +382,8 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
         if len(tensors) == 1 and isinstance(tensors[0], (tuple, list))
         else list(tensors)
     )
-    if indexing not in ("ij", "xy"):
-        raise errors.unknown_name("meshgrid indexing", indexing, ["ij", "xy"])
-    flat = [reshape(x, -1) for x in items]
+    as_choice("meshgrid indexing", indexing, ["ij", "xy"])
+    flat = [reshape(wrap(_tensor("meshgrid", x)), -1) for x in items]
     turn = indexing == "xy" and len(flat) > 1
     if turn:
         flat[0], flat[1] = flat[1], flat[0]
@@ -438,7 +393,6 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
         for i, x in enumerate(flat)
     ]
     if turn:
-        grids = [transpose(g, 0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 
@@ -497,12 +451,3 @@ def _fill_in(old: Shape, new: Shape) -> Shape:
     if known != count:
         raise errors.reshape(old, new, count)
     return new
-
-
-def _triangle(op: str, input: Handle, diagonal: int, lower: bool) -> Tensor:
-    node = _tensor(op, input)
-    if node.ndim < 2:
-        raise errors.shape(op, "needs at least 2 axes", node, hint="make a matrix: x[None, :]")
-    mask = np.tri(node.shape[-2], node.shape[-1], diagonal if lower else diagonal - 1, dtype=bool)
-    keep = ops.broadcast(constant(mask if lower else ~mask), shape=node.shape)
-    return wrap(ops.where(keep, node, ops.pointwise.zeros_like(node)))

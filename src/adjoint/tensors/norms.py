@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_choice, as_number
 from adjoint.base.dtype import as_dtype, float32
-from adjoint.base.shape import Shape, as_axes, broadcast_shapes
-from adjoint.ir.node import Node
+from adjoint.base.shape import Shape, as_axes, broadcast_shapes, drop
+from adjoint.ir.node import Node, Op, Params, Type
 from adjoint.ops.movement import swap_last
-from adjoint.ops.rows import full
+from adjoint.ops.reduce import spread
+from adjoint.ops.rows import each, full, with_batch, zeros_like
 from adjoint.tensors import arithmetic
 from adjoint.tensors.arithmetic import floating, to_dtype
 from adjoint.tensors.decompositions import svd
 from adjoint.tensors.handle import Handle, node_of, wrap
-from adjoint.tensors.pointwise import absolute, below, equals, opposite, select
+from adjoint.tensors.pointwise import absolute, below, equals, root, select
 from adjoint.tensors.powers import raised
 from adjoint.tensors.reduction import kept, pick
+from adjoint.tensors.regions import pointwise, region
 
 if TYPE_CHECKING:
     from adjoint.tensors.tensor import Tensor
@@ -47,7 +53,9 @@ def matrix_norm(
     node = _float("matrix_norm", A, dtype)
     axes = as_axes("matrix_norm", dim if axis is None else axis, node.ndim)
     if len(axes) != 2:
-        raise errors.argument("matrix_norm", f"needs two axes, got {axes}")
+        raise errors.argument(
+            "matrix_norm", f"needs two axes, got {axes}", hint="dim=(-2, -1) are those of a matrix"
+        )
     return wrap(kept(_matrix_norm(node, ord, axes), node.shape, axes, keepdim or keepdims))
 
 
@@ -61,9 +69,12 @@ def linalg_norm(
     options: dict[str, Any] = {"keepdim": keepdim or keepdims, "dtype": dtype}
     if ord is None:
         return vector_norm(A, 2, named, **options)
-    if named is None and A.ndim not in (1, 2):
-        raise errors.shape("norm", "ord= without dim= needs a vector or a matrix", A)
-    matrix = A.ndim == 2 if named is None else isinstance(named, (tuple, list)) and len(named) == 2
+    rank = node_of(A, "norm").ndim
+    if named is None and rank not in (1, 2):
+        raise errors.shape(
+            "norm", "ord= without dim= needs a vector or a matrix", A, hint="name the axes: dim=-1"
+        )
+    matrix = rank == 2 if named is None else isinstance(named, (tuple, list)) and len(named) == 2
     if matrix:
         return matrix_norm(A, ord, (-2, -1) if named is None else named, **options)
     return vector_norm(A, ord, named, **options)
@@ -77,9 +88,9 @@ def norm(
     the sum of the singular values. Gradient 0 at 0."""
     options: dict[str, Any] = {"keepdim": keepdim or keepdims, "dtype": dtype}
     named = pick(dim, axis)
-    if p == "nuc":
+    if isinstance(p, str) and p == "nuc":
         return matrix_norm(input, p, (-2, -1) if named is None else named, **options)
-    return vector_norm(input, 2 if p == "fro" else p, named, **options)
+    return vector_norm(input, 2 if isinstance(p, str) and p == "fro" else p, named, **options)
 
 
 def dist(input: Any, other: Any, p: float = 2) -> Tensor:
@@ -101,15 +112,16 @@ def cdist(x1: Handle, x2: Handle, p: float = 2.0, compute_mode: str = _MODES[0])
     memory but loses half of the digits for close points;
     compute_mode="donot_use_mm_for_euclid_dist" prevents that. The gradient at distance 0 is 0.
     """
-    if compute_mode not in _MODES:
-        raise errors.unknown_name("cdist compute_mode", compute_mode, _MODES)
+    as_choice("cdist compute_mode", compute_mode, _MODES)
     a, b = arithmetic.pair("cdist", x1, x2)
     a, b = floating(a), floating(b)
     if min(a.ndim, b.ndim) < 2 or a.shape[-1] != b.shape[-1]:
-        raise errors.shape("cdist", "needs rows of one length", a, b)
+        raise errors.shape(
+            "cdist", "needs rows of one length", a, b, hint="points are rows: (points, coordinates)"
+        )
     many = max(a.shape[-2], b.shape[-2]) > 25
     if p == 2 and (compute_mode == _MODES[1] or (compute_mode == _MODES[0] and many)):
-        return wrap(_euclidean(a, b))
+        return wrap(_by_products(a, b))
     left = ops.reshape(a, shape=(*a.shape[:-1], 1, a.shape[-1]))
     right = ops.reshape(b, shape=(*b.shape[:-2], 1, *b.shape[-2:]))
     apart = arithmetic.combine(ops.sub, left, right)
@@ -121,22 +133,56 @@ def norm_node(op: str, node: Node, p: float, axes: Shape) -> Node:
     if node.dtype.bits == 16:
         return to_dtype(norm_node(op, to_dtype(node, float32), p, axes), node.dtype)
     if p == 2:
-        return root(ops.reduce_sum(node * node, axes=axes))
+        return euclidean(node, axes=axes)
     if p == 0:
-        return ops.reduce_sum(to_dtype(opposite(equals(node, 0)), node.dtype), axes=axes)
+        return ops.reduce_sum(is_nonzero(node), axes=axes)
     size = absolute(node)
     if p in (inf, -inf):
         if 0 in [node.shape[a] for a in axes]:
-            raise errors.shape(op, "the extreme of no elements does not exist", node)
+            raise errors.shape(
+                op, "the extreme of no elements does not exist", node,
+                hint="check for emptiness first: if x.numel()",
+            )  # fmt: skip
         return ops.reduce_max(size, axes=axes) if p > 0 else -ops.reduce_max(-size, axes=axes)
     if p == 1:
         return ops.reduce_sum(size, axes=axes)
     return _power(ops.reduce_sum(_power(size, p), axes=axes), 1 / p)
 
 
-def root(node: Node) -> Node:
-    """The square root, with gradient 0 at 0."""
-    return _power(node, 0.5)
+is_nonzero = pointwise(
+    "is_nonzero",
+    lambda x: (x != 0).astype(x.dtype),
+    lambda x: [select(equals(x, 0), zeros_like(x), 1)],
+    each(lambda ct, out, x: zeros_like(x)),
+)
+"""1 for every element that is not 0, with gradient 0."""
+
+
+def _euclidean_vjp(
+    ct: Node, out: Node, wanted: Sequence[bool], args: Sequence[Node], static: Params
+) -> Sequence[Node]:
+    """ct x / out, and 0 where out is 0."""
+    x, zero = args[0], equals(out, 0)
+    share = select(zero, zeros_like(ct), ct / select(zero, 1, out))
+    return [spread(share, x.shape, static["axes"]) * x]
+
+
+def _euclidean_vmap(
+    op: Op, size: int, batched: Sequence[bool], args: Sequence[Node], static: Params
+) -> Node:
+    axes = tuple(a + 1 for a in static["axes"])
+    return euclidean(with_batch(size, args[0], batched[0]), axes=axes)
+
+
+euclidean = region(
+    "euclidean",
+    lambda x, axes: [root(ops.reduce_sum(x * x, axes=axes))],
+    kernel=lambda x, axes: np.sqrt(np.add.reduce(x * x, axis=axes)),
+    infer=lambda x, axes: Type(drop(x.shape, axes), x.dtype),
+    vjp=_euclidean_vjp,
+    vmap=_euclidean_vmap,
+)
+"""sqrt(sum x^2) over ``axes``, with gradient 0 at 0."""
 
 
 def _power(node: Node, exponent: float) -> Node:
@@ -146,7 +192,7 @@ def _power(node: Node, exponent: float) -> Node:
     return select(zero, 0 if exponent > 0 else inf, found)
 
 
-def _euclidean(a: Node, b: Node) -> Node:
+def _by_products(a: Node, b: Node) -> Node:
     batch = broadcast_shapes("cdist", a.shape[:-2], b.shape[:-2])
     a = ops.broadcast(a, shape=(*batch, *a.shape[-2:]))
     b = ops.broadcast(b, shape=(*batch, *b.shape[-2:]))
@@ -169,15 +215,20 @@ def _float(op: str, x: Handle, dtype: object) -> Node:
 
 def _order(op: str, ord: Any) -> float:
     if isinstance(ord, bool) or not isinstance(ord, (int, float)):
-        raise errors.argument(op, f"the order of a vector norm is a number, got {ord!r:.40}")
-    return float(ord)
+        raise errors.argument(
+            op, f"the order of a vector norm is a number, got {errors.clip(ord)}",
+            hint="1, 2 or float('inf'), say; 'fro' and 'nuc' are norms of matrices",
+        )  # fmt: skip
+    return float(as_number(op, "ord", ord))
 
 
 def _matrix_norm(node: Node, ord: Any, axes: Shape) -> Node:
+    if not isinstance(ord, (str, int, float)):
+        raise errors.bad_argument("matrix_norm", "ord", ord, "a number, 'fro' or 'nuc'")
     if ord == "fro":
         return norm_node("matrix_norm", node, 2.0, axes)
     if ord not in ("nuc", 1, -1, 2, -2, inf, -inf):
-        raise errors.unknown_name("matrix_norm ord", str(ord), ["fro", "nuc", "1", "2", "inf"])
+        raise errors.unknown_name("matrix_norm ord", ord, ["fro", "nuc", "1", "2", "inf"])
     rest = tuple(i for i in range(node.ndim) if i not in axes)
     turned = ops.permute(node, axes=(*rest, *axes))
     if ord in ("nuc", 2, -2):

@@ -14,7 +14,7 @@ import numpy as np
 from adjoint import ops
 from adjoint.base.dtype import bool_
 from adjoint.ir.node import Array, Node
-from adjoint.ops.rows import each, full, no_gradient
+from adjoint.ops.rows import each, flat, full, no_gradient, zeros_like
 from adjoint.tensors.regions import pointwise
 
 
@@ -77,7 +77,7 @@ def with_sign(size: Node, x: Node) -> Node:
     return ops.where(is_minus(x), -size, size)
 
 
-sign = pointwise("sign", np.sign, lambda x: [_sign(x)], no_gradient)
+sign = pointwise("sign", np.sign, lambda x: [_sign(x)], flat)
 signbit = pointwise("signbit", np.signbit, lambda x: [is_minus(x)], no_gradient, bool_)
 absolute = pointwise(
     "abs", np.abs, lambda x: [size_of(x)],
@@ -85,7 +85,9 @@ absolute = pointwise(
 )  # fmt: skip
 copysign = pointwise(
     "copysign", np.copysign, lambda x, y: [with_sign(size_of(x), y)],
-    each(lambda ct, out, x, y: ct * (sign(x) * sign(out)), None),
+    each(
+        lambda ct, out, x, y: ct * (sign(x) * sign(out)), lambda ct, out, x, y: zeros_like(ct)
+    ),
 )  # fmt: skip
 
 
@@ -110,9 +112,9 @@ def _round(x: Node) -> Node:
     return with_sign(select(up, low + 1.0, low), x)
 
 
-ceil = pointwise("ceil", np.ceil, lambda x: [_ceil(x)], no_gradient)
-trunc = pointwise("trunc", np.trunc, lambda x: [_whole_part(x)], no_gradient)
-round = pointwise("round", np.rint, lambda x: [_round(x)], no_gradient)
+ceil = pointwise("ceil", np.ceil, lambda x: [_ceil(x)], flat)
+trunc = pointwise("trunc", np.trunc, lambda x: [_whole_part(x)], flat)
+round = pointwise("round", np.rint, lambda x: [_round(x)], flat)
 nextafter = pointwise("nextafter", np.nextafter, None, no_gradient)
 isnan = pointwise("isnan", np.isnan, lambda x: [opposite(ops.eq(x, x))], no_gradient, bool_)
 isinf = pointwise("isinf", np.isinf, lambda x: [equals(size_of(x), np.inf)], no_gradient, bool_)
@@ -148,9 +150,16 @@ fmod = pointwise(
     "fmod", np.fmod, lambda x, y: [_fmod(x, y)],
     each(lambda ct, out, x, y: ct, lambda ct, out, x, y: -(ct * round((x - out) / y))),
 )  # fmt: skip
-floor_divide = pointwise(
-    "floor_divide", np.floor_divide, lambda x, y: [_floor_divide(x, y)], no_gradient
-)
+floor_divide = pointwise("floor_divide", np.floor_divide, lambda x, y: [_floor_divide(x, y)], flat)
+
+
+def _root_gradient(ct: Node, out: Node, x: Node) -> Node:
+    zero = equals(out, 0)
+    return select(zero, 0, ct * 0.5 / select(zero, 1, out))
+
+
+root = pointwise("root", np.sqrt, lambda x: [ops.sqrt(x)], each(_root_gradient))
+"""sqrt(x) whose derivative at 0 is 0, not infinite: for standard deviations and norms."""
 
 
 # --- clamping ---------------------------------------------------------------------------------

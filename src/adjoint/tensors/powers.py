@@ -9,10 +9,12 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_number
 from adjoint.base.dtype import bool_, float64, int64
 from adjoint.ir.node import Node
 from adjoint.ops.rows import each, zeros_like
 from adjoint.tensors.arithmetic import Operand, aligned, floating, pair, to_dtype
+from adjoint.tensors.creation import scalar_array
 from adjoint.tensors.handle import Handle, node_of, wrap
 from adjoint.tensors.pointwise import (
     below,
@@ -38,7 +40,7 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
     if isinstance(exponent, np.generic):
         exponent = exponent.item()
     if isinstance(input, Handle) and type(exponent) in (bool, int, float):
-        return wrap(_to_number(input.node, exponent))
+        return wrap(_to_number(input.node, as_number("pow", "exponent", exponent)))
     a, b = pair("pow", input, exponent)
     if a.dtype is bool_:
         raise errors.wrong_dtype("pow", "bool", "numbers", hint="use & for bools, or x.int()")
@@ -85,6 +87,10 @@ def _to_number(node: Node, exponent: float) -> Node:
         node = floating(node)
     elif node.dtype.kind != "f" and exponent < 0:
         raise _no_negative()
+    elif node.dtype.kind == "f":
+        exponent = float(exponent)
+    elif exponent > 127:  # which every integer dtype holds
+        scalar_array(exponent, node.dtype, "pow")
     return raised(to_dtype(node, int64) if node.dtype is bool_ else node, exponent)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from adjoint import ops
+from adjoint.base import errors
+from adjoint.base.arguments import as_number
 from adjoint.base.dtype import DType, as_dtype, bool_, float64, promote_types
 from adjoint.base.shape import numel as size_of_shape
 from adjoint.ir.node import Node
@@ -56,6 +58,7 @@ def isclose(
 ) -> Tensor:
     """|input - other| <= atol + rtol * |other|; equal infinities are close."""
     a, b = aligned("isclose", *pair("isclose", input, other))
+    rtol, atol = as_number("isclose", "rtol", rtol), as_number("isclose", "atol", atol)
     same = ops.eq(a, b)
     if equal_nan and a.dtype.kind == "f":
         both = ops.bit_and(negated(ops.eq(a, a)), negated(ops.eq(b, b)))
@@ -89,12 +92,17 @@ def is_tensor(value: object) -> bool:
 
 def is_floating_point(input: Handle) -> bool:
     """Whether the dtype is a float."""
-    return input.dtype.kind == "f"
+    return node_of(input, "is_floating_point").dtype.kind == "f"
+
+
+def is_complex(input: Handle) -> bool:
+    """Always False: there are no complex dtypes."""
+    return False
 
 
 def numel(input: Handle) -> int:
     """The number of elements."""
-    return size_of_shape(input.shape)
+    return size_of_shape(node_of(input, "numel").shape)
 
 
 def result_type(*operands: Any) -> DType:
@@ -102,6 +110,10 @@ def result_type(*operands: Any) -> DType:
 
     Raises DTypeError for dtypes that have no common one.
     """
+    if not operands:
+        raise errors.argument(
+            "result_type", "needs at least one operand", hint="result_type(x, y), say"
+        )
     nodes = [x for x in operands if type(x) not in (bool, int, float)]
     strong = [x.dtype if isinstance(x, Handle) else as_dtype(x) for x in nodes]
     numbers = [x for x in operands if type(x) in (bool, int, float)]
@@ -113,11 +125,10 @@ def result_type(*operands: Any) -> DType:
 
 
 def can_cast(from_: object, to: object) -> bool:
-    """Whether PyTorch's rules let an in-place result of dtype ``from_`` be stored as ``to``:
-    not from floats to integers, not from signed to unsigned, not from numbers to bool."""
-    source, target = as_dtype(from_), as_dtype(to)
-    order = "buif"
-    return order.index(source.kind) <= order.index(target.kind)
+    """Whether PyTorch's rules let a result of dtype ``from_`` be stored as ``to``: bool, integer
+    and float are kinds in rising order, and the kind may not fall."""
+    order = {"b": 0, "u": 1, "i": 1, "f": 2}
+    return order[as_dtype(from_).kind] <= order[as_dtype(to).kind]
 
 
 def _class(op: str, region: Region, input: Operand, exact: bool) -> Tensor:

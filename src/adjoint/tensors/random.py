@@ -8,8 +8,11 @@ import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_integer, as_number
 from adjoint.base.dtype import DType, as_dtype, float32, float64, int64
 from adjoint.base.shape import Shape, as_shape, as_size, broadcast_shapes, check_allocation
 from adjoint.ir.node import Node
@@ -26,6 +29,7 @@ from adjoint.tensors.handle import Handle, node_of, wrap
 if TYPE_CHECKING:
     from adjoint.tensors.tensor import Tensor
 
+_ADVICE = {"p": "; sigmoid(x) makes probabilities of scores", "std": "; exp(x) makes it positive"}
 Draw = Callable[[Node, Shape, DType], Node]
 
 
@@ -51,7 +55,7 @@ def rand_like(
 ) -> Tensor:  # fmt: skip
     """``rand`` in the shape, dtype and device of ``input``."""
     like = _tensor("rand_like", input)
-    dtype, device = dtype or like.dtype, device or like.device
+    dtype, device = _kind_of(like, dtype, device)
     size = (like.shape,)
     return _floats("rand_like", sampling.uniform, size, generator, dtype, device, requires_grad)
 
@@ -62,7 +66,7 @@ def randn_like(
 ) -> Tensor:  # fmt: skip
     """``randn`` in the shape, dtype and device of ``input``."""
     like = _tensor("randn_like", input)
-    dtype, device = dtype or like.dtype, device or like.device
+    dtype, device = _kind_of(like, dtype, device)
     size = (like.shape,)
     return _floats("randn_like", sampling.normal, size, generator, dtype, device, requires_grad)
 
@@ -76,7 +80,7 @@ def randint(
     if size is None:
         low, high, size = 0, low, high
     if size is None:
-        raise errors.argument("randint", "the size is missing", hint="randint(0, 10, (3,)), say")
+        raise errors.argument("randint", "the size is missing", hint="say randint(0, 10, (3,))")
     wanted = as_dtype(dtype)
     first, end = integer_range("randint", low, high, wanted)
     shape = as_shape("randint", size)
@@ -94,10 +98,8 @@ def randint_like(
     """``randint`` in the shape, dtype and device of ``input``."""
     like = _tensor("randint_like", input)
     low, high = (0, low) if high is None else (low, high)
-    return randint(
-        low, high, like.shape, generator=generator, dtype=dtype or like.dtype,
-        device=device or like.device,
-    )  # fmt: skip
+    dtype, device = _kind_of(like, dtype, device)
+    return randint(low, high, like.shape, generator=generator, dtype=dtype, device=device)
 
 
 def randperm(
@@ -125,7 +127,7 @@ def normal(
     """
     a, b, shape = parameters("normal", mean, std, size, dtype)
     _require("normal", "std", b, lambda v: v >= 0, "must not be negative")
-    noise = sampling.normal(_key("normal", generator), shape, a.dtype)
+    noise = sampling.normal(key_from("normal", generator), shape, a.dtype)
     return wrap(a + b * noise)
 
 
@@ -136,7 +138,7 @@ def uniform(
     """Uniform numbers in [low, high): numbers with ``size``, or tensors that broadcast."""
     a, b, _ = parameters("uniform", low, high, size, dtype)
     _require("uniform", "high - low", b - a, lambda v: v >= 0, "must not be negative")
-    return wrap(sampling.between(_key("uniform", generator), a, b))
+    return wrap(sampling.between(key_from("uniform", generator), a, b))
 
 
 def exponential(
@@ -145,8 +147,27 @@ def exponential(
     """Waiting times of density rate * exp(-rate * t)."""
     a, _, shape = parameters("exponential", rate, 0.0, size, dtype)
     _require("exponential", "rate", a, lambda v: v > 0, "must be positive")
-    drawn = sampling.exponential(_key("exponential", generator), shape, a.dtype)
+    drawn = sampling.exponential(key_from("exponential", generator), shape, a.dtype)
     return wrap(drawn / a)
+
+
+def truncated_normal(
+    mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, size: Any = (), *,
+    generator: Generator | None = None, dtype: object = None,
+) -> Tensor:  # fmt: skip
+    """Normal numbers given that they lie in [a, b] (in units of the result, not of std).
+
+    Raises ArgumentError when [a, b] holds less than 1e-10 of the distribution.
+    """
+    op = "truncated_normal"
+    middle, width = as_number(op, "mean", mean), as_number(op, "std", std)
+    limits = as_number(op, "a", a), as_number(op, "b", b)
+    wanted = float32 if dtype is None else as_dtype(dtype)
+    if wanted.kind != "f":
+        raise errors.wrong_dtype(op, wanted, "a float dtype", hint="dtype=adjoint.float32, say")
+    low, high = standard_limits(op, middle, width, limits)
+    drawn = sampling.truncated_normal(key_from(op, generator), low, high, size_of(op, size), wanted)
+    return wrap(drawn * width + middle)
 
 
 def poisson(input: Handle, generator: Generator | None = None) -> Tensor:
@@ -158,10 +179,11 @@ def poisson(input: Handle, generator: Generator | None = None) -> Tensor:
     node = _tensor("poisson", input)
     if node.dtype.kind != "f":
         raise errors.wrong_dtype("poisson", node.dtype, "rates of a float dtype", hint="x.float()")
-    _require("poisson", "a rate", node, lambda v: (v >= 0) & (v <= 1e5), "must be in [0, 1e5]")
+    rates = to_dtype(node, float64)
+    _require("poisson", "a rate", rates, lambda v: (v >= 0) & (v <= 1e5), "must be in [0, 1e5]")
     largest = float(node.array("poisson").max(initial=0))
     steps = math.ceil(largest + 10 * math.sqrt(largest) + 40)
-    rates, keys = to_dtype(node, float64), sampling.split(_key("poisson", generator), (steps,))
+    keys = sampling.split(key_from("poisson", generator), (steps,))
 
     def step(carry: tuple[Handle, Handle], key: Handle) -> Any:
         time, count = carry
@@ -184,7 +206,7 @@ def bernoulli(input: Any, p: Any = None, *, generator: Generator | None = None) 
             "bernoulli", like.dtype, "probabilities of a float dtype", hint="x.float(), or p=0.5"
         )
     chance = probability("bernoulli", like if p is None else node_of(p, "bernoulli"), like.shape)
-    return wrap(to_dtype(sampling.bernoulli(_key("bernoulli", generator), chance), like.dtype))
+    return wrap(to_dtype(sampling.bernoulli(key_from("bernoulli", generator), chance), like.dtype))
 
 
 def multinomial(
@@ -195,15 +217,18 @@ def multinomial(
     ``input`` (one row or a matrix of rows), int64. Without replacement all are different.
     Raises ArgumentError for weights that are negative or not finite, or too few of them."""
     node = _tensor("multinomial", input)
-    count = as_size("multinomial", num_samples)
+    (count,) = checked("multinomial", (as_size("multinomial", num_samples),))
     if node.dtype.kind != "f":
         raise errors.wrong_dtype("multinomial", node.dtype, "float weights", hint="x.float()")
     if node.ndim not in (1, 2):
-        raise errors.shape("multinomial", "needs one row or a matrix of rows", node)
+        raise errors.shape(
+            "multinomial", "needs one row of weights or a matrix of rows", node,
+            hint="merge the leading axes first: x.flatten(0, -2)",
+        )  # fmt: skip
     rows = 1 if node.ndim == 1 else node.shape[0]
     weights = ops.reshape(to_dtype(node, float64), shape=(rows, node.shape[-1]))
     _check_weights(weights, count, replacement)
-    key = _key("multinomial", generator)
+    key = key_from("multinomial", generator)
     if replacement:
         found = sampling.chosen(key, weights, count)
     else:
@@ -231,7 +256,7 @@ def bernoulli_(input: Handle, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     """Fill with 1 (probability ``p``, a number or a tensor) and 0."""
     node = _tensor("bernoulli_", input)
     chance = probability("bernoulli_", node_of(p, "bernoulli_"), node.shape)
-    hits = sampling.bernoulli(_key("bernoulli_", generator), chance)
+    hits = sampling.bernoulli(key_from("bernoulli_", generator), chance)
     return input.assign(to_dtype(hits, node.dtype), "bernoulli_")
 
 
@@ -241,10 +266,11 @@ def random_(
     """Fill with integers in [low, high): ``random_()``, ``random_(high)``, ``random_(low, high)``.
     Without an end: up to the largest of the dtype, or of the integers a float dtype holds."""
     node = _tensor("random_", input)
+    low = as_integer("random_", "low", low)
     if high is None:
         low, high = (low, _largest(node.dtype) + 1) if low == 0 else (0, low)
     first, end = integer_range("random_", low, high, node.dtype)
-    key = _key("random_", generator)
+    key = key_from("random_", generator)
     return input.assign(sampling.integers(key, first, end, node.shape, node.dtype), "random_")
 
 
@@ -282,13 +308,42 @@ def integer_range(op: str, low: Any, high: Any, dtype: DType) -> tuple[int, int]
     try:
         first, end = operator.index(low), operator.index(high)
     except (TypeError, errors.AdjointError):
-        raise errors.wrong_dtype(op, f"the range {low!r} to {high!r}", "integers") from None
+        raise errors.wrong_dtype(
+            op, f"the range {errors.clip(low)} to {errors.clip(high)}", "integers",
+            hint="use int(x), or rand for floats",
+        ) from None  # fmt: skip
     if first >= end:
-        raise errors.argument(op, f"the range [{first}, {end}) is empty")
+        raise errors.argument(
+            op,
+            f"the range from {errors.clip(first)} to {errors.clip(end)} is empty",
+            hint="the end is not included: randint(0, 10, size) gives 0 to 9",
+        )
     smallest = {"b": 0, "u": 0, "i": -_largest(dtype) - 1}.get(dtype.kind, -_largest(dtype))
     if first < smallest or end - 1 > _largest(dtype):
-        raise errors.argument(op, f"[{first}, {end}) does not fit into {dtype.name}")
+        raise errors.argument(
+            op, f"{errors.clip(first)} to {errors.clip(end)} do not fit into {dtype.name}",
+            hint="pass a wider dtype=",
+        )  # fmt: skip
     return first, end
+
+
+def standard_limits(
+    op: str, mean: float, std: float, limits: tuple[float, float]
+) -> tuple[float, float]:
+    """The ends of an interval in standard deviations from the mean, if chance ever falls inside."""
+    low, high = ((end - mean) / std if std > 0 else math.nan for end in limits)
+    inside = (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2))) / 2
+    if not inside > 1e-10:
+        raise errors.argument(
+            op, f"[{limits[0]}, {limits[1]}] holds almost nothing of a normal distribution with "
+            f"mean {mean} and std {std}",
+            hint="the limits are in units of the result, not in standard deviations",
+        )  # fmt: skip
+    return low, high
+
+
+def size_of(op: str, size: Any) -> Shape:
+    return checked(op, as_shape(op, size))
 
 
 def checked(op: str, shape: Shape) -> Shape:
@@ -314,16 +369,20 @@ def _made(
 ) -> Tensor:  # fmt: skip
     if as_device(device) is META:
         return creation.empty(shape, dtype=dtype, device=META, requires_grad=requires_grad)
-    out = wrap(draw(_key(op, generator), checked(op, shape), dtype))
+    out = wrap(draw(key_from(op, generator), checked(op, shape), dtype))
     return out.requires_grad_() if requires_grad else out
 
 
-def _key(op: str, generator: Generator | None) -> Node:
+def _kind_of(like: Node, dtype: object, device: object) -> tuple[object, object]:
+    return like.dtype if dtype is None else dtype, like.device if device is None else device
+
+
+def key_from(op: str, generator: Generator | None) -> Node:
     if generator is None:
         return default_generator.next_key()
     if not isinstance(generator, Generator):
         raise errors.wrong_dtype(
-            op, f"generator={generator!r}", "an adjoint.Generator",
+            op, f"generator={errors.clip(generator)}", "an adjoint.Generator",
             hint="generator=adjoint.Generator().manual_seed(0), say",
         )  # fmt: skip
     return generator.next_key()
@@ -340,9 +399,14 @@ def _require(op: str, name: str, node: Node, holds: Callable[[Any], Any], what: 
     if node.is_abstract:
         return
     values = node.array()
-    good = holds(values)
+    with np.errstate(invalid="ignore"):
+        good = holds(values)
     if not good.all():
-        raise errors.argument(op, f"{name} {what}, got {values[~good].reshape(-1)[0]}")
+        raise errors.argument(
+            op,
+            f"{name} {what}, got {values[~good].reshape(-1)[0]}",
+            hint=f"check how {name} is computed{_ADVICE.get(name, '')}",
+        )
 
 
 def _check_weights(weights: Node, count: int, replacement: bool) -> None:
@@ -356,11 +420,16 @@ def _check_weights(weights: Node, count: int, replacement: bool) -> None:
         return
     values = weights.array()
     if not ((values >= 0) & (values < math.inf)).all():
-        raise errors.argument("multinomial", "weights must be finite and not negative")
+        raise errors.argument(
+            "multinomial", "weights must be finite and not negative",
+            hint="softmax(scores, -1) makes weights of scores",
+        )  # fmt: skip
     positive = (values > 0).sum(axis=1).min(initial=n)
     if positive < (1 if replacement else count) and rows:
         raise errors.argument(
-            "multinomial", f"a row has {positive} positive weights, {count} samples were asked for"
+            "multinomial",
+            f"a row has {positive} positive weights, {count} samples were asked for",
+            hint="ask for fewer, or pass replacement=True",
         )
 
 
@@ -382,5 +451,6 @@ def _fitting(function: Any, input: Handle, generator: Any, *parameters: Any) -> 
 
 
 def _fill(op: str, input: Handle, make: Callable[[], Node]) -> Tensor:
-    _tensor(op, input)
+    if _tensor(op, input).device is META:  # a shape: there is nothing to fill
+        return input  # type: ignore[return-value]
     return input.assign(make(), op)

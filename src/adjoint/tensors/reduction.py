@@ -9,13 +9,15 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_flag, as_number
 from adjoint.base.dtype import as_dtype, bool_, float32, int64
 from adjoint.base.shape import Shape, as_axes, as_axis, drop, keep, numel
 from adjoint.ir.node import Array, Node, Type
 from adjoint.ops.reduce import spread
-from adjoint.ops.rows import full, zeros_like
+from adjoint.ops.rows import full
 from adjoint.tensors.arithmetic import floating, negated, to_dtype, truth
 from adjoint.tensors.handle import Handle, node_of, wrap
+from adjoint.tensors.pointwise import root, select
 from adjoint.tensors.regions import region
 
 if TYPE_CHECKING:
@@ -32,8 +34,14 @@ class Extreme(NamedTuple):
 def pick(dim: Any, axis: Any) -> Any:
     """The axes named by either keyword."""
     if dim is not None and axis is not None:
-        raise errors.argument("reduction", "give dim= or axis=, not both")
+        raise errors.argument(
+            "reduction", "both dim= and axis= are given", hint="they mean the same: drop one"
+        )
     return axis if dim is None else dim
+
+
+def _all_if_empty(dim: Any, axis: Any) -> Any:
+    return pick(None if isinstance(dim, tuple) and not dim else dim, axis)
 
 
 def sum(
@@ -54,9 +62,34 @@ def mean(
     node = node_of(input, "mean")
     node = to_dtype(node, as_dtype(dtype)) if dtype is not None else node
     if node.dtype.kind != "f":
-        raise errors.wrong_dtype("mean", node.dtype, "a float dtype", hint="x.float().mean()")
+        raise errors.wrong_dtype(
+            "mean", node.dtype, "a float dtype", hint="convert first: x.float().mean()"
+        )
     axes = as_axes("mean", pick(dim, axis), node.ndim)
     return wrap(kept(mean_node(node, axes), node.shape, axes, keepdim or keepdims))
+
+
+def nansum(
+    input: Handle, dim: Any = None, keepdim: bool = False, *, dtype: object = None,
+    axis: Any = None, keepdims: bool = False,
+) -> Tensor:  # fmt: skip
+    """The sum without the NaNs."""
+    node = node_of(input, "nansum")
+    number = ops.eq(node, node)
+    return sum(
+        wrap(select(number, node, 0)), dim, keepdim, dtype=dtype, axis=axis, keepdims=keepdims
+    )
+
+
+def nanmean(
+    input: Handle, dim: Any = None, keepdim: bool = False, *, axis: Any = None,
+    keepdims: bool = False,
+) -> Tensor:  # fmt: skip
+    """The mean without the NaNs; NaN where nothing else is there."""
+    node = node_of(input, "nanmean")
+    total = nansum(wrap(node), dim, keepdim, axis=axis, keepdims=keepdims)
+    count = sum(wrap(ops.eq(node, node)), dim, keepdim, axis=axis, keepdims=keepdims)
+    return wrap(ops.div(total.node, to_dtype(count.node, total.node.dtype)))
 
 
 def mean_node(node: Node, axes: Shape) -> Node:
@@ -73,7 +106,9 @@ def var(
     """sum((x - mean)^2) / (n - correction), in two passes so that a large mean does no harm."""
     node = floating(node_of(input, "var"))
     axes = as_axes("var", pick(dim, axis), node.ndim)
-    correction = correction if unbiased is None else float(unbiased)
+    if unbiased is not None:
+        correction = as_flag("var", "unbiased", unbiased)
+    correction = as_number("var", "correction", correction)
     return wrap(kept(var_node(node, axes, correction), node.shape, axes, keepdim or keepdims))
 
 
@@ -94,7 +129,7 @@ def std(
     found = var(
         input, dim, keepdim, correction=correction, unbiased=unbiased, axis=axis, keepdims=keepdims
     )
-    return wrap(_root(found.node))
+    return wrap(root(found.node))
 
 
 def var_mean(
@@ -129,7 +164,7 @@ def amax(
 ) -> Tensor:
     """The largest value along ``dim``; the gradient is shared equally among ties."""
     node = node_of(input, "amax")
-    axes = as_axes("amax", pick(None if dim == () else dim, axis), node.ndim)
+    axes = as_axes("amax", _all_if_empty(dim, axis), node.ndim)
     return wrap(kept(_largest("amax", node, axes), node.shape, axes, keepdim or keepdims))
 
 
@@ -138,7 +173,7 @@ def amin(
 ) -> Tensor:
     """The smallest value along ``dim``; the gradient is shared equally among ties."""
     node = node_of(input, "amin")
-    axes = as_axes("amin", pick(None if dim == () else dim, axis), node.ndim)
+    axes = as_axes("amin", _all_if_empty(dim, axis), node.ndim)
     return wrap(kept(_smallest("amin", node, axes), node.shape, axes, keepdim or keepdims))
 
 
@@ -226,7 +261,9 @@ def cumsum(
     place = pick(dim, axis)
     if place is None:
         if node.ndim > 1:
-            raise errors.argument("cumsum", "needs dim= for more than one dimension")
+            raise errors.argument(
+                "cumsum", "needs dim= for more than one axis", hint="cumsum(x, dim=0), say"
+            )
         place = 0
     place = as_axis("cumsum", place, node.ndim)
     return wrap(ops.cumsum(node, axis=place) if node.ndim else node)
@@ -264,16 +301,18 @@ def _cut(node: Node, axis: int, start: int, size: int) -> Node:
     return narrow(node, axis, start, size)
 
 
-def _root(x: Node) -> Node:
-    """sqrt(x) whose derivative at 0 is 0, not infinite."""
-    zero = ops.eq(x, zeros_like(x))
-    return ops.where(zero, zeros_like(x), ops.sqrt(ops.where(zero, full(1, x.shape, x.dtype), x)))
-
-
 def _largest(op: str, node: Node, axes: Shape) -> Node:
-    if any_zero([node.shape[a] for a in axes]):
-        raise errors.shape(op, "the extreme of no elements does not exist", node)
+    _refuse_empty(op, node, axes)
     return ops.reduce_max(node, axes=axes)
+
+
+def _refuse_empty(op: str, node: Node, axes: Shape) -> None:
+    if any_zero([node.shape[a] for a in axes]):
+        what = "largest" if op in ("max", "amax", "argmax") else "smallest"
+        raise errors.shape(
+            op, f"there is no {what} of no elements", node,
+            hint="check for emptiness first: if x.numel()",
+        )  # fmt: skip
 
 
 def _smallest(op: str, node: Node, axes: Shape) -> Node:
@@ -322,8 +361,7 @@ def _arg(op: str, input: Handle, dim: Any, keepdim: bool) -> Tensor:
     place = 0 if dim is None else as_axis(op, dim, node.ndim)
     if dim is None:
         node = ops.reshape(node, shape=(numel(shape),))
-    if node.shape[place] == 0:
-        raise errors.shape(op, "the extreme of no elements does not exist", node)
+    _refuse_empty(op, node, (place,))
     first = _argmax(node if op == "argmax" else turned(node), axis=place)
     if dim is None:
         return wrap(ops.reshape(first, shape=(1,) * len(shape))) if keepdim else wrap(first)

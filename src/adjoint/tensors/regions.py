@@ -13,7 +13,7 @@ from adjoint.ops.index import gather, scatter_add
 from adjoint.ops.movement import concat, narrow, reshape
 from adjoint.ops.pointwise import cast, eq, lt, where
 from adjoint.ops.reduce import argsort
-from adjoint.ops.rows import batch_all, full, zeros_like
+from adjoint.ops.rows import Vjp, batch_all, full, zeros_like
 from adjoint.ops.structure import Region, call
 
 REGIONS: dict[str, Region] = {}
@@ -21,6 +21,7 @@ REGIONS: dict[str, Region] = {}
 
 def region(name: str, body: Callable[..., Sequence[Node]] | None = None, **rules: Any) -> Region:
     """A Region entered in the list that the tests enumerate."""
+    assert name not in REGIONS, f"two regions are called {name}"
     made = Region(name, body, **rules)
     REGIONS[name] = made
     return made
@@ -30,7 +31,7 @@ def pointwise(
     name: str,
     kernel: Callable[..., Array],
     body: Callable[..., Sequence[Node]] | None = None,
-    vjp: Callable[..., Sequence[Node | None]] | None = None,
+    vjp: Vjp | None = None,
     result: DType | None = None,
 ) -> Region:
     """A region of one result, element by element, of the type of its first argument (or of the

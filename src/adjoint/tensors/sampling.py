@@ -18,7 +18,9 @@ from adjoint.ir.node import Array, Node, Type, constant
 from adjoint.ops.movement import narrow
 from adjoint.ops.rows import full
 from adjoint.tensors.arithmetic import to_dtype
+from adjoint.tensors.handle import wrap
 from adjoint.tensors.regions import region
+from adjoint.tensors.special import erfinv
 
 _DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8}
 _SPLIT = (0x53504C49, 0x54204B45)  # turn a key into the keys of other streams
@@ -50,6 +52,17 @@ def normal(key: Node, shape: Shape, dtype: DType) -> Node:
     pairs = -(-numel(shape) // 2)
     words = (2, pairs, 2) if wide is float64 else (2, pairs)
     return to_dtype(_normal(ops.random_bits(key, shape=words), shape=shape, dtype=wide), dtype)
+
+
+def truncated_normal(key: Node, low: float, high: float, shape: Shape, dtype: DType) -> Node:
+    """Standard normal numbers given that they lie in [low, high]: sqrt(2) erfinv(2u - 1), u
+    uniform between the chances below either end, in float64."""
+    low, high = max(low, -8.0), min(high, 8.0)  # beyond, float64 has no chances left
+    start, end = (math.erf(limit / math.sqrt(2)) for limit in (low, high))
+    u = uniform(key, shape, float64) * (end - start) + start
+    found = erfinv(wrap(u)).node * math.sqrt(2)
+    found = ops.minimum(ops.maximum(found, full(low, shape, float64)), full(high, shape, float64))
+    return to_dtype(found, dtype)
 
 
 def exponential(key: Node, shape: Shape, dtype: DType) -> Node:

@@ -8,6 +8,7 @@ path.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from adjoint.ops.structure import Region
 from adjoint.tensors.handle import Handle, node_of, wrap
 from adjoint.tensors.indexing import take_along
 from adjoint.tensors.movement import cat
+from adjoint.tensors.pointwise import equals, select
 from adjoint.tensors.reduction import Extreme, pick, summable, turned
 from adjoint.tensors.regions import region
 
@@ -64,11 +66,13 @@ def diff(
     """Differences of neighbours, ``n`` times over: out_i = input_{i+1} - input_i (xor of bools)."""
     times = as_size("diff", n)
     place = as_axis("diff", dim if axis is None else axis, node_of(input, "diff").ndim)
-    if times < 0 or not input.ndim:
-        raise errors.argument("diff", f"cannot take {times} differences of {input.ndim} dimensions")
+    if times < 0:
+        raise errors.argument(
+            "diff", f"cannot take {times} differences", hint="n=0 leaves the input as it is"
+        )
     parts = [x for x in (prepend, input, append) if x is not None]
-    node = cat(parts, place).node if len(parts) > 1 else input.node
-    for _ in range(times):
+    node = cat(parts, place).node if len(parts) > 1 else node_of(input, "diff")
+    for _ in range(min(times, node.shape[place] + 1)):  # then the axis is empty
         count = max(node.shape[place] - 1, 0)
         first = narrow(node, place, 0, count)
         node = ops.sub(narrow(node, place, min(1, node.shape[place]), count), first)
@@ -88,19 +92,15 @@ def scan(node: Node, axis: int, combine: Callable[[Node, Node], Node]) -> Node:
 def log_add(a: Node, b: Node) -> Node:
     """log(exp(a) + exp(b)) around the larger one, which is a constant for the derivative."""
     top = ops.copy(ops.maximum(a, b), stop=True)
-    infinite = ops.maximum(_equal(top, float("inf")), _equal(top, float("-inf")))
-    safe = ops.where(infinite, full(0, top.shape, top.dtype), top)
-    return ops.where(infinite, top, safe + ops.log(ops.exp(a - safe) + ops.exp(b - safe)))
-
-
-def _equal(node: Node, value: float) -> Node:
-    return ops.eq(node, full(value, node.shape, node.dtype))
+    infinite = ops.maximum(equals(top, inf), equals(top, -inf))
+    first, second = select(infinite, 0, a - top), select(infinite, 0, b - top)
+    return ops.where(infinite, top, top + ops.log(ops.exp(first) + ops.exp(second)))
 
 
 def _along(op: str, node: Node, dim: Any, function: Callable[[Node, int], Node]) -> Tensor:
     """``function`` along the axis meant; a number stays itself."""
     if dim is None and node.ndim > 1:
-        raise errors.argument(op, "needs dim= for more than one dimension")
+        raise errors.argument(op, "needs dim= for more than one axis", hint=f"{op}(x, dim=0), say")
     place = as_axis(op, 0 if dim is None else dim, max(node.ndim, 1))
     return wrap(function(node, place) if node.ndim else node)
 
@@ -110,7 +110,9 @@ def _running_extreme(op: str, input: Handle, dim: Any, axis: Any) -> Any:
     place = pick(dim, axis)
     if place is None:
         if node.ndim > 1:
-            raise errors.argument(op, "needs dim= for more than one dimension")
+            raise errors.argument(
+                op, "needs dim= for more than one axis", hint=f"{op}(x, dim=0), say"
+            )
         place = 0
     at = as_axis(op, place, max(node.ndim, 1))
     if not node.ndim:

@@ -12,8 +12,9 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_choice
 from adjoint.base.dtype import bool_, int64
-from adjoint.base.shape import Shape, as_axis, as_size, broadcast_shapes, numel
+from adjoint.base.shape import Shape, as_axis, as_size, broadcast_shapes, check_allocation, numel
 from adjoint.ir.node import Node, constant
 from adjoint.ops.movement import narrow
 from adjoint.ops.pointwise import broadcasting
@@ -53,7 +54,10 @@ def take_along_dim(
         return wrap(take_along(node, in_range(index, node.shape[0], "take_along_dim"), 0))
     place = as_axis("take_along_dim", named, node.ndim)
     if index.ndim != node.ndim:
-        raise errors.shape("take_along_dim", "needs as many axes in both", node, index)
+        raise errors.shape(
+            "take_along_dim", "needs as many axes in both", node, index,
+            hint="give the index axes of size 1: index[:, None]",
+        )  # fmt: skip
     n, k = node.shape[place], index.shape[place]
     others = [s[:place] + s[place + 1 :] for s in (node.shape, index.shape)]
     rest = broadcast_shapes("take_along_dim", *others)
@@ -95,9 +99,8 @@ def scatter(
     (the last entry wins), "add" or "multiply" to combine with what is there.
     """
     if reduce is not None:
-        if reduce not in ("add", "multiply"):
-            raise errors.unknown_name("scatter reduce", reduce, ["add", "multiply"])
-        method = "sum" if reduce == "add" else "prod"
+        method = as_choice("scatter reduce", reduce, ["add", "multiply"])
+        method = "sum" if method == "add" else "prod"
         return scatter_reduce(input, dim, index, src if value is None else value, method)
     node, places, updates = _targets("scatter", input, dim, index, src if value is None else value)
     return wrap(index_set(node, places, updates))
@@ -114,8 +117,7 @@ def scatter_reduce(
     """As ``scatter``, with all values that meet at one place reduced: sum, prod, mean, amax or
     amin, and the element of ``input`` among them unless ``include_self=False``. Places that
     nothing is written to keep their element. Ties of amax and amin share the gradient."""
-    if reduce not in REDUCTIONS:
-        raise errors.unknown_name("scatter_reduce", reduce, REDUCTIONS)
+    as_choice("scatter_reduce", reduce, REDUCTIONS)
     node, places, updates = _targets("scatter_reduce", input, dim, index, src)
     out = reduced_at(_flat(node), places, updates, reduce, include_self)
     return wrap(ops.reshape(out, shape=node.shape))
@@ -156,11 +158,13 @@ def index_put(
 ) -> Tensor:
     """A copy of ``input`` after ``copy[indices] = values`` (or, with accumulate, after adding
     every one of ``values``, also where an index is repeated)."""
+    node = node_of(input, "index_put")
+    if not isinstance(indices, (tuple, list)):
+        raise errors.bad_argument("index_put", "indices", indices, "a tuple of index tensors")
     if not accumulate:
-        out = wrap(ops.copy(node_of(input, "index_put")))
+        out = wrap(ops.copy(node))
         setitem(out, tuple(indices), values)
         return out
-    node = input.node
     places = getitem(wrap(_all_places(node.shape)), tuple(indices)).node
     updates = _to_shape(to_dtype(node_of(values, "index_put", node), node.dtype), places.shape)
     out = ops.scatter_add(_flat(node), _flat(places), _flat(updates), batch=0)
@@ -172,7 +176,10 @@ def put(input: Handle, index: Handle, source: Handle, accumulate: bool = False) 
     node, updates = node_of(input, "put"), node_of(source, "put")
     places = in_range(node_of(index, "put"), numel(node.shape), "put")
     if numel(places.shape) != numel(updates.shape) or updates.dtype is not node.dtype:
-        raise errors.shape("put", "source needs a value of the same dtype per index", index, source)
+        raise errors.shape(
+            "put", "source needs a value of the same dtype per index", index, source,
+            hint="index_put broadcasts its values",
+        )  # fmt: skip
     if not accumulate:
         return wrap(index_set(node, _flat(places), _flat(updates)))
     out = ops.scatter_add(_flat(node), _flat(places), _flat(updates), batch=0)
@@ -196,7 +203,10 @@ def masked_scatter(input: Handle, mask: Handle, source: Handle) -> Tensor:
     if updates.dtype is not node.dtype:
         raise errors.mixed_dtypes("masked_scatter", node, updates)
     if updates.shape[0] < len(places):
-        raise errors.shape("masked_scatter", f"the mask selects {len(places)} elements", source)
+        raise errors.shape(
+            "masked_scatter", f"the mask selects {len(places)} elements", source,
+            hint="source must have at least that many; masked_fill writes one number",
+        )  # fmt: skip
     first = narrow(updates, 0, 0, len(places))
     return wrap(index_set(_to_shape(node, shape), constant(places.astype(np.int64)), first))
 
@@ -214,7 +224,8 @@ def one_hot(tensor: Handle, num_classes: int = -1) -> Tensor:
             raise errors.argument("one_hot", "no classes to count", hint="give num_classes=")
         count = int(values.max()) + 1
     _refuse_negative("one_hot", node, "class")
-    node = in_range(node, count, "one_hot")
+    check_allocation("one_hot", (*node.shape, count), 8)
+    node = in_range(node, count, "one_hot", least=0)
     hit = broadcasting(
         ops.eq,
         (
@@ -231,16 +242,22 @@ def embedding(input: Handle, weight: Handle, padding_idx: int | None = None) -> 
     sum of k gradients, the row ``padding_idx`` none. Raises IndexingError out of range."""
     table = node_of(weight, "embedding")
     if table.ndim != 2:
-        raise errors.shape("embedding", "the weight needs 2 dimensions", table)
+        raise errors.shape(
+            "embedding", "the weight needs 2 dimensions", table,
+            hint="it holds one row per word: (words, features)",
+        )  # fmt: skip
     index = node_of(input, "embedding")
     _refuse_negative("embedding", index, "index")
-    index = in_range(index, table.shape[0], "embedding")
+    index = in_range(index, table.shape[0], "embedding", 0, table, least=0)
     out = ops.gather(table, index, batch=0)
     if padding_idx is None or not (table.needs_grad or table.is_abstract):
         return wrap(out)
     size = table.shape[0]
     if not -size <= padding_idx < size:
-        raise errors.index(f"embedding: padding_idx {padding_idx} is outside a table of {size}")
+        raise errors.index(
+            f"padding_idx {padding_idx} is outside a table of {size} rows",
+            hint=f"allowed: {-size} to {size - 1}, or None", op="embedding",
+        )  # fmt: skip
     padded = ops.eq(index, full(padding_idx % size, index.shape, int64))
     padded = ops.reshape(padded, shape=(*index.shape, 1))
     return wrap(broadcasting(ops.where, (padded, ops.copy(out, stop=True), out), out.shape))
@@ -267,7 +284,10 @@ def _number(op: str, value: Any, like: Node) -> Node:
     if node.ndim:
         raise errors.shape(op, "value must be a number or a 0-d tensor", node, hint="use where")
     if node.dtype.kind == "f" and like.dtype.kind != "f":
-        raise errors.wrong_dtype(op, node.dtype, f"a value for {like.dtype.name}")
+        raise errors.wrong_dtype(
+            op, node.dtype, f"a value for {like.dtype.name}",
+            hint="convert the tensor first: x.float()",
+        )  # fmt: skip
     return to_dtype(node, like.dtype)
 
 
@@ -275,7 +295,10 @@ def _refuse_negative(op: str, index: Node, what: str) -> None:
     if index.dtype.kind == "i" and not index.is_abstract:
         values = index.array()
         if values.size and values.min() < 0:
-            raise errors.index(f"{op}: a {what} cannot be negative, got {values.min()}")
+            raise errors.index(
+                f"a {what} cannot be negative, got {values.min()}",
+                hint="mask such entries first: x[x >= 0], or clamp(min=0)", op=op,
+            )  # fmt: skip
 
 
 def _along(op: str, input: Handle, dim: int, index: Any) -> tuple[Node, Node, int]:
@@ -291,8 +314,9 @@ def _along(op: str, input: Handle, dim: int, index: Any) -> tuple[Node, Node, in
         places, fits = ops.reshape(places, shape=(0,) * node.ndim), True
     if not fits:
         raise errors.shape(
-            op, f"index needs the axes of input, none longer except axis {place}", node, places
-        )
+            op, f"index needs the axes of input, none longer except axis {place}", node, places,
+            hint="index_select takes a 1-D index, take_along_dim broadcasts",
+        )  # fmt: skip
     return node, in_range(places, node.shape[place], op), place
 
 
@@ -309,7 +333,9 @@ def _cut(node: Node, index: Node, axis: int) -> Node:
 def _targets(op: str, input: Handle, dim: int, index: Any, src: Any) -> tuple[Node, Node, Node]:
     """Input, flat places written to, and the value for each."""
     if src is None:
-        raise errors.argument(op, "needs src=, or value=")
+        raise errors.argument(
+            op, "needs src=, or value=", hint="src is a tensor as large as index, value a number"
+        )
     node, rows, place = _along(op, input, dim, index)
     updates = node_of(src, op, node)
     if isinstance(src, Handle) and updates.dtype is not node.dtype:
@@ -318,7 +344,10 @@ def _targets(op: str, input: Handle, dim: int, index: Any, src: Any) -> tuple[No
         if updates.ndim != rows.ndim or any(
             n < k for n, k in zip(updates.shape, rows.shape, strict=True)
         ):
-            raise errors.shape(op, "src must be at least as large as index", updates, rows)
+            raise errors.shape(
+                op, "src must be at least as large as index", updates, rows,
+                hint="it needs the axes of index; one number fits any index",
+            )  # fmt: skip
         zeros, ones = (0,) * rows.ndim, (1,) * rows.ndim
         updates = ops.slice(updates, starts=zeros, sizes=rows.shape, steps=ones)
     else:
@@ -338,7 +367,10 @@ def _rows(op: str, input: Handle, dim: int, index: Any) -> tuple[Node, Node, int
     node, rows = node_of(input, op), node_of(index, op)
     place = as_axis(op, dim, node.ndim)
     if rows.ndim > 1 or not node.ndim:
-        raise errors.shape(op, "needs a 1-D index and an input with axes", node, rows)
+        raise errors.shape(
+            op, "needs a 1-D index and an input with axes", node, rows,
+            hint="gather takes an index with the axes of the input",
+        )  # fmt: skip
     return node, in_range(_flat(rows), node.shape[place], op), place
 
 
@@ -348,7 +380,10 @@ def _slices(op: str, node: Node, rows: Node, axis: int, source: Node) -> Node:
     if source.dtype is not node.dtype:
         raise errors.mixed_dtypes(op, node, source)
     if source.shape != wanted and numel(source.shape) != numel(wanted):
-        raise errors.shape(op, f"source must have shape {errors.dims(wanted)}", source)
+        raise errors.shape(
+            op, f"source must have shape {errors.dims(wanted)}", source,
+            hint="one slice of the input for each entry of index",
+        )  # fmt: skip
     return ops.reshape(source, shape=wanted)
 
 

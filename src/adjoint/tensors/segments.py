@@ -70,9 +70,11 @@ def segment_softmax(data: Handle, segment_ids: Handle, num_segments: int | None 
 
 def reduced_at(flat: Node, places: Node, updates: Node, reduce: str, include_self: bool) -> Node:
     """``flat`` with ``updates`` reduced into it at ``places``, all 1-D."""
+    if reduce == "sum" and include_self:
+        return ops.scatter_add(flat, places, updates, batch=0)
     count = count_at(full(0, flat.shape, int64), places)
-    untouched = ops.eq(count, zeros_like(count))
     if not include_self:
+        untouched = ops.eq(count, zeros_like(count))
         start = full(_NEUTRAL[reduce](flat.dtype), flat.shape, flat.dtype)
         flat = ops.where(untouched, flat, start)
     if reduce in ("amax", "amin"):
@@ -122,7 +124,10 @@ def _segments(
     if ids.dtype.kind not in "iu":
         raise errors.wrong_dtype(op, ids.dtype, "integer segment ids", hint="ids.long()")
     if ids.ndim != 1 or rows.shape[:1] != ids.shape:
-        raise errors.shape(op, "needs one segment id per row of data", rows, ids)
+        raise errors.shape(
+            op, "needs one segment id per row of data", rows, ids,
+            hint="ids is 1-D, and as long as the first axis of data",
+        )  # fmt: skip
     if num_segments is None:
         values = ids.array(f"{op} without num_segments")
         count = int(values.max()) + 1 if values.size else 0
@@ -132,9 +137,9 @@ def _segments(
         low, high = int(ids.array().min()), int(ids.array().max())
         if low < 0 or high >= count:
             raise errors.index(
-                f"{op}: segment id {low if low < 0 else high} is outside 0 to {count - 1}",
-                hint="num_segments= sets how many there are",
-            )
+                f"segment id {low if low < 0 else high} is outside 0 to {count - 1}",
+                hint="num_segments= sets how many there are", op=op,
+            )  # fmt: skip
     return rows, to_dtype(ids, int64), count
 
 

@@ -9,13 +9,14 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_choice, as_number
 from adjoint.base.dtype import bool_, float64, int32, int64
-from adjoint.base.shape import as_axis, as_size, numel
+from adjoint.base.shape import as_axis, as_size, check_allocation, numel
 from adjoint.ir.node import Array, Node, Type, constant
 from adjoint.ops.rows import full
 from adjoint.tensors.arithmetic import negated, pair, to_dtype
 from adjoint.tensors.handle import Handle, node_of, wrap
-from adjoint.tensors.indexing import nonzero, take_axis
+from adjoint.tensors.indexing import in_range, nonzero, take_axis
 from adjoint.tensors.regions import region
 
 if TYPE_CHECKING:
@@ -40,14 +41,14 @@ def unique_consecutive(
     node = node_of(input, "unique_consecutive")
     if dim is None:
         node = ops.reshape(node, shape=(numel(node.shape),))
-    place = as_axis("unique_consecutive", dim or 0, node.ndim)
+    place = as_axis("unique_consecutive", 0 if dim is None else dim, node.ndim)
     rows = np.moveaxis(node.array("unique_consecutive"), place, 0)
     n = rows.shape[0]
-    changed = (rows[1:] != rows[:-1]).reshape(max(n - 1, 0), -1).any(axis=1)
+    changed = (rows[1:] != rows[:-1]).any(axis=tuple(range(1, rows.ndim)))
     starts = np.flatnonzero(np.concatenate((np.ones(min(n, 1), bool), changed)))
     inverse = np.cumsum(np.concatenate((np.zeros(min(n, 1), np.int64), changed)), dtype=np.int64)
     counts = np.diff(np.append(starts, n))
-    shape = input.shape if dim is None else (n,)
+    shape = node_of(input, "unique_consecutive").shape if dim is None else (n,)
     values = take_axis(node, constant(starts.astype(np.int64)), place)
     return _with_extras(
         values, inverse.reshape(shape), counts.astype(np.int64), return_inverse, return_counts
@@ -65,17 +66,21 @@ def searchsorted(
     """
     sequence, values = pair("searchsorted", sorted_sequence, input)
     if side is not None:
-        if side not in ("left", "right"):
-            raise errors.unknown_name("searchsorted side", side, ["left", "right"])
-        right = side == "right"
+        right = as_choice("searchsorted side", side, ["left", "right"]) == "right"
     lead = sequence.ndim - 1
     if lead < 0 or (lead and sequence.shape[:lead] != values.shape[:-1]):
         raise errors.shape(
             "searchsorted", "the sequence must be 1-D or have the leading axes of the values",
-            sequence, values,
+            sequence, values, hint="one sorted sequence for all, or one per row of values",
         )  # fmt: skip
     if sorter is not None:
-        sequence = ops.gather(sequence, to_dtype(sorter.node, int64), batch=lead)
+        order = in_range(node_of(sorter, "searchsorted"), sequence.shape[-1], "searchsorted")
+        if order.shape != sequence.shape:
+            raise errors.shape(
+                "searchsorted", "the sorter must have the shape of the sequence", order, sequence,
+                hint="sorter=adjoint.argsort(sequence)",
+            )  # fmt: skip
+        sequence = ops.gather(sequence, order, batch=lead)
     found = search(sequence, values, right=right)
     return wrap(to_dtype(found, int32) if out_int32 else found)
 
@@ -86,7 +91,10 @@ def bucketize(
     """The index of the bucket of each value: i with boundaries_{i-1} < value <= boundaries_i
     (``right=True``: <= and <)."""
     if not isinstance(boundaries, Handle) or boundaries.ndim != 1:
-        raise errors.shape("bucketize", "the boundaries must be one 1-D tensor", boundaries)
+        raise errors.shape(
+            "bucketize", "the boundaries must be one 1-D tensor", boundaries,
+            hint="searchsorted takes one sequence per row",
+        )  # fmt: skip
     return searchsorted(boundaries, input, right=right, out_int32=out_int32)
 
 
@@ -95,16 +103,25 @@ def bincount(input: Handle, weights: Handle | None = None, minlength: int = 0) -
     Raises ArgumentError for negative numbers."""
     node = node_of(input, "bincount")
     if node.ndim != 1 or node.dtype.kind not in "iu":
-        raise errors.shape("bincount", "needs a 1-D integer tensor", node)
+        raise errors.shape(
+            "bincount", "needs a 1-D integer tensor", node, hint="x.flatten().long()"
+        )
     values = node.array("bincount")
     if values.size and values.min() < 0:
-        raise errors.argument("bincount", f"numbers must not be negative, got {values.min()}")
+        raise errors.argument(
+            "bincount", f"numbers must not be negative, got {values.min()}",
+            hint="shift them first: x - x.min()",
+        )  # fmt: skip
     size = max(as_size("bincount", minlength), int(values.max()) + 1 if values.size else 0)
+    check_allocation("bincount", (size,), 8)
     if weights is None:
         return wrap(constant(np.bincount(values.astype(np.int64), minlength=size).astype(np.int64)))
     amounts = node_of(weights, "bincount")
     if amounts.shape != node.shape:
-        raise errors.shape("bincount", "weights need the shape of the input", node, amounts)
+        raise errors.shape(
+            "bincount", "weights need the shape of the input", node, amounts,
+            hint="one weight per number",
+        )  # fmt: skip
     amounts = amounts if amounts.dtype.kind == "f" else to_dtype(amounts, float64)
     zeros = full(0, (size,), amounts.dtype)
     return wrap(ops.scatter_add(zeros, to_dtype(node, int64), amounts, batch=0))
@@ -117,8 +134,13 @@ def histc(input: Handle, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     count = as_size("histc", bins)
     if node.dtype.kind != "f":
         raise errors.wrong_dtype("histc", node.dtype, "a float dtype", hint="x.float()")
-    if count <= 0 or not (max >= min):
-        raise errors.argument("histc", f"needs bins > 0 and max >= min, got {bins}, {min}, {max}")
+    check_allocation("histc", (count,), 8)
+    min, max = as_number("histc", "min", min), as_number("histc", "max", max)
+    if count == 0 or not (max >= min):
+        raise errors.argument(
+            "histc", f"needs bins > 0 and max >= min, got {count}, {min}, {max}",
+            hint="min = max = 0 takes the range of the data",
+        )  # fmt: skip
     values = node.array("histc").astype(np.float64).reshape(-1)
     low, high = float(min), float(max)
     if low == high == 0 and values.size:
@@ -126,7 +148,10 @@ def histc(input: Handle, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     if low == high:
         low, high = low - 1, high + 1
     if not np.isfinite([low, high]).all():
-        raise errors.argument("histc", f"the range from {low} to {high} is not finite")
+        raise errors.argument(
+            "histc", f"the range from {low} to {high} is not finite",
+            hint="pass min= and max=, or remove infinities and NaN first",
+        )  # fmt: skip
     found, _ = np.histogram(values[~np.isnan(values)], count, (low, high))
     return wrap(constant(found.astype(node.dtype.numpy)))
 
@@ -140,7 +165,7 @@ def isin(
     values, known = pair("isin", elements, test_elements)
     known = ops.reshape(known, shape=(numel(known.shape),))
     if known.shape == (0,):
-        return wrap(full(invert, values.shape, bool_))
+        return wrap(full(bool(invert), values.shape, bool_))
     known = ops.gather(known, ops.argsort(known, axis=0), batch=0)
     found = ops.gather(known, search(known, values, right=False), batch=0)  # clipped at the end
     hit = ops.eq(found, values)
@@ -167,14 +192,14 @@ def _unique(op: str, input: Handle, inverse: bool, counts: bool, dim: int | None
     node = node_of(input, op)
     if dim is None:
         node = ops.reshape(node, shape=(numel(node.shape),))
-    place = as_axis(op, dim or 0, node.ndim)
+    place = as_axis(op, 0 if dim is None else dim, node.ndim)
     array = _comparable(node.array(op))
     _, first, back, count = np.unique(
         array, return_index=True, return_inverse=True, return_counts=True, equal_nan=False,
         axis=None if dim is None else place,
     )  # fmt: skip
     values = take_axis(node, constant(first.astype(np.int64)), place)
-    shape = input.shape if dim is None else (node.shape[place],)
+    shape = node_of(input, op).shape if dim is None else (node.shape[place],)
     return _with_extras(
         values, back.reshape(shape).astype(np.int64), count.astype(np.int64), inverse, counts
     )

@@ -6,21 +6,25 @@ function returns values and indices as PyTorch does; with NumPy's ``axis=`` the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_choice
 from adjoint.base.dtype import DType, bool_, int64
 from adjoint.base.shape import Shape, as_axis, as_size, numel
-from adjoint.ir.node import Node, constant
+from adjoint.ir.node import Array, Node, Op, Params, Type, constant
 from adjoint.ops.movement import flip, narrow
-from adjoint.ops.rows import full
+from adjoint.ops.rows import full, with_batch, zeros_like
 from adjoint.tensors.arithmetic import negated, to_dtype
+from adjoint.tensors.creation import to_array
 from adjoint.tensors.handle import Handle, node_of, wrap
 from adjoint.tensors.indexing import take_along
 from adjoint.tensors.reduction import pick
+from adjoint.tensors.regions import region
 
 if TYPE_CHECKING:
     from adjoint.tensors.tensor import Tensor
@@ -50,7 +54,8 @@ def argsort(
 ) -> Tensor:  # fmt: skip
     """The indices that sort one axis; equal elements keep their order."""
     node, place = _line("argsort", input, dim if axis is None else axis)
-    return wrap(ops.reshape(order_of(node, place, descending), shape=input.shape))
+    order = order_of(node, place, descending)
+    return wrap(ops.reshape(order, shape=node_of(input, "argsort").shape))
 
 
 def msort(input: Handle) -> Tensor:
@@ -75,10 +80,13 @@ def topk(
     node, place = _line("topk", input, dim if axis is None else axis)
     count, n = as_size("topk", k), node.shape[place]
     if not 0 <= count <= n:
-        raise errors.argument("topk", f"k={count} for an axis of size {n}")
-    order = narrow(order_of(node, place, descending=largest), place, 0, count)
+        raise errors.argument(
+            "topk", f"cannot take the best {count} of {n} elements along axis {place}",
+            hint=f"k is 0 to {n} here; dim= names another axis",
+        )  # fmt: skip
+    order = top_indices(node, axis=place, k=count, largest=bool(largest))
     out = _values(node, order, place)
-    if not input.ndim and count == 1:
+    if not node_of(input, "topk").ndim and count == 1:
         out, order = ops.reshape(out, shape=()), ops.reshape(order, shape=())
     return wrap(out) if axis is not None else Sorted(wrap(out), wrap(order))
 
@@ -136,7 +144,10 @@ def mode(input: Handle, dim: int = -1, keepdim: bool = False, *, axis: int | Non
     """The most frequent value along one axis, the smallest of several: (value, last index)."""
     node, place = _line("mode", input, dim if axis is None else axis)
     if node.shape[place] == 0:
-        raise errors.shape("mode", "an empty axis has no most frequent value", node)
+        raise errors.shape(
+            "mode", "an empty axis has no most frequent value", node,
+            hint="check for emptiness first: if x.numel()",
+        )  # fmt: skip
     rows, back = _to_last(node, place)
     order = ops.argsort(rows, axis=rows.ndim - 1)
     values = take_along(rows, order, rows.ndim - 1)
@@ -145,9 +156,7 @@ def mode(input: Handle, dim: int = -1, keepdim: bool = False, *, axis: int | Non
     zero = full(0, (*rows.shape[:-1], 1), int64)
     run = ops.cumsum(ops.concat(zero, to_dtype(changed, int64), axis=lead), axis=lead)
     ones = full(1, run.shape, int64)
-    counts = ops.gather(
-        ops.scatter_add(ops.rows.zeros_like(run), run, ones, batch=lead), run, batch=lead
-    )
+    counts = ops.gather(ops.scatter_add(zeros_like(run), run, ones, batch=lead), run, batch=lead)
     # the last place of the first run that is longest: rank by (count, earlier run, place)
     score = (counts * n + (n - 1) - run) * n + _places(rows.shape, lead)
     best = narrow(order_of(score, lead, descending=True), lead, 0, 1)
@@ -200,7 +209,10 @@ def _middle(op: str, input: Handle, dim: Any, axis: Any, keepdim: bool, skip_nan
     node, place = _line(op, input, place)
     n = node.shape[place]
     if n == 0:
-        raise errors.shape(op, "an empty axis has no middle", node)
+        raise errors.shape(
+            op, "an empty axis has no middle", node,
+            hint="check for emptiness first: if x.numel()",
+        )  # fmt: skip
     order = ops.argsort(node, axis=place)
     if node.dtype.kind != "f":
         at = full((n - 1) // 2, _kept_shape(node.shape, place), int64)
@@ -214,7 +226,7 @@ def _middle(op: str, input: Handle, dim: Any, axis: Any, keepdim: bool, skip_nan
 
 def _middle_place(missing: Node, n: int, skip_nan: bool) -> Node:
     """The place among the sorted: (count - 1) // 2 of the numbers, or the last if NaN wins."""
-    zero = ops.rows.zeros_like(missing)
+    zero = zeros_like(missing)
     if skip_nan:
         count = full(n - 1, missing.shape, int64) - missing
         return ops.maximum(ops.div(count, full(2, count.shape, int64)), zero)
@@ -226,6 +238,48 @@ def _kept_shape(shape: Shape, axis: int) -> Shape:
     return (*shape[:axis], 1, *shape[axis + 1 :])
 
 
+def _top_kernel(x: Array, axis: int, k: int, largest: bool) -> Array:
+    """A partition finds the k-th value; the ties at it are taken from the front."""
+    rows = np.moveaxis(x.astype(np.float32) if x.dtype.kind == "V" else x, axis, -1)
+    n = rows.shape[-1]
+    flat = np.ascontiguousarray(rows).reshape(-1, n)
+    if 8 * k > n or k == 0 or np.isnan(flat).any():
+        places = np.broadcast_to(np.arange(n), flat.shape)
+    else:
+        at = n - k if largest else k - 1
+        limit = np.partition(flat, at, axis=1)[:, at : at + 1]
+        chosen = flat > limit if largest else flat < limit
+        ties = flat == limit
+        room = k - np.count_nonzero(chosen, axis=1, keepdims=True)
+        chosen |= ties & (np.cumsum(ties, axis=1, dtype=np.int32) <= room)
+        places = np.nonzero(chosen)[1].reshape(-1, k)
+        flat = np.take_along_axis(flat, places, axis=1)
+    if largest:
+        order = flat.shape[1] - 1 - np.argsort(flat[:, ::-1], axis=1, kind="stable")[:, ::-1]
+    else:
+        order = np.argsort(flat, axis=1, kind="stable")
+    found = np.take_along_axis(places, order[:, :k], axis=1).astype(np.int64)
+    return np.moveaxis(found.reshape(*rows.shape[:-1], k), -1, axis)
+
+
+def _top_body(x: Node, axis: int, k: int, largest: bool) -> Sequence[Node]:
+    return [narrow(order_of(x, axis, descending=largest), axis, 0, k)]
+
+
+def _top_vmap(
+    op: Op, size: int, batched: Sequence[bool], args: Sequence[Node], static: Params
+) -> Node:
+    x = with_batch(size, args[0], batched[0])
+    return top_indices(x, **{**static, "axis": static["axis"] + 1})
+
+
+top_indices = region(
+    "top_indices", _top_body, kernel=_top_kernel, vmap=_top_vmap,
+    infer=lambda x, axis, k, largest: Type((*x.shape[:axis], k, *x.shape[axis + 1 :]), int64),
+)  # fmt: skip
+"""Where the k largest (or smallest) stand along an axis, best first, ties from the front."""
+
+
 _INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")
 
 
@@ -235,18 +289,23 @@ def _quantile(
     node = node_of(input, op)
     if node.dtype.kind != "f":
         raise errors.wrong_dtype(op, node.dtype, "a float dtype", hint="x.float()")
-    if interpolation not in _INTERPOLATIONS:
-        raise errors.unknown_name(f"{op} interpolation", interpolation, _INTERPOLATIONS)
-    shares = np.asarray(node_of(q, op).array(op) if isinstance(q, Handle) else q, np.float64)
+    as_choice(f"{op} interpolation", interpolation, _INTERPOLATIONS)
+    shares = to_array(q, op, keep_double=True).astype(np.float64)
     if shares.ndim > 1 or not ((shares >= 0) & (shares <= 1)).all():
-        raise errors.argument(op, f"q must be one number, or a list, from 0 to 1, got {q!r:.60}")
+        raise errors.argument(
+            op, f"q must be one number, or a list, from 0 to 1, got {errors.clip(q)}",
+            hint="the median is q=0.5; percentages are divided by 100",
+        )  # fmt: skip
     rank = node.ndim
     if dim is None:
         node = ops.reshape(node, shape=(numel(node.shape),))
     place = as_axis(op, 0 if dim is None else dim, node.ndim)
     rows, _ = _to_last(node, place)
     if rows.shape[-1] == 0:
-        raise errors.shape(op, "an empty axis has no quantile", node)
+        raise errors.shape(
+            op, "an empty axis has no quantile", node,
+            hint="check for emptiness first: if x.numel()",
+        )  # fmt: skip
     found = _interpolated(rows, shares.reshape(-1), interpolation, skip_nan)
     lead = found.ndim - 1
     out = ops.permute(found, axes=(lead, *range(lead)))  # (q, ...)

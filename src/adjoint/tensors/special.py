@@ -10,6 +10,7 @@ from math import log, pi, sqrt
 from typing import TYPE_CHECKING
 
 from adjoint import ops
+from adjoint.base.arguments import as_number
 from adjoint.base.dtype import float32, float64
 from adjoint.ir.node import Node
 from adjoint.ops.rows import each
@@ -46,6 +47,7 @@ def logit(input: Operand, eps: float | None = None) -> Tensor:
     """log(p / (1 - p)), the inverse of sigmoid; p is clamped to [eps, 1 - eps] first if given."""
     node = floating(node_of(input, "logit"))
     if eps is not None:
+        eps = as_number("logit", "eps", eps)
         node = clamp(wrap(node), eps, 1.0 - eps).node
     return wrap(ops.log(node) - transcendental.log1p(-node))
 

@@ -13,6 +13,7 @@ from adjoint.base.dtype import (
     as_dtype, bfloat16, float16, float32, float64, int8, int16, int32, int64, uint8,
 )  # fmt: skip
 from adjoint.base.shape import as_axis, as_shape, numel
+from adjoint.base.tree import tree_map
 from adjoint.ir.node import Array, Node, grad_mode
 from adjoint.runtime.device import META, Device
 from adjoint.runtime.device import device as as_device
@@ -50,12 +51,17 @@ class Tensor(Methods):
 
     def __len__(self) -> int:
         if not self.node.shape:
-            raise errors.shape("len", "a 0-d tensor has no length", self)
+            raise errors.shape(
+                "len", "a 0-d tensor has no length", self, hint="it is one number: x.item()"
+            )
         return self.node.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self.node.shape:
-            raise errors.shape("iteration", "a 0-d tensor cannot be iterated", self)
+            raise errors.shape(
+                "iteration", "a 0-d tensor has no elements to go through", self,
+                hint="it is one number: x.item()",
+            )  # fmt: skip
         return iter(movement.unbind(self))
 
     def __contains__(self, value: Any) -> bool:
@@ -70,15 +76,17 @@ class Tensor(Methods):
         return bool(self.node.array("bool").reshape(-1)[0])
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number("float"))
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number("int"))
 
     def __index__(self) -> int:
-        value = self.item()
+        value = self._number("index")
         if not isinstance(value, int):
-            raise errors.wrong_dtype("index", self.dtype, "an integer tensor")
+            raise errors.wrong_dtype(
+                "index", self.dtype, "an integer tensor", hint="convert it: x.int()"
+            )
         return int(value)
 
     def __format__(self, spec: str) -> str:
@@ -103,6 +111,9 @@ class Tensor(Methods):
         memo[id(self)] = out
         return out.requires_grad_(self.requires_grad)
 
+    def __copy__(self) -> Tensor:
+        return self.__deepcopy__({}) if self.is_leaf else wrap(self.node)
+
     # --- NumPy, DLPack, Array API ---
 
     def numpy(self) -> Array:
@@ -110,7 +121,7 @@ class Tensor(Methods):
         Raises GradError when the tensor requires grad: detach it first."""
         if self.node.needs_grad:
             raise errors.grad(
-                "numpy: the array would lose the gradient of this tensor",
+                f"numpy: {errors.describe(self)} requires grad, which an array cannot keep",
                 hint="use x.detach().numpy()",
             )
         out = self.node.array("numpy").view()
@@ -125,9 +136,19 @@ class Tensor(Methods):
             return out.astype(dtype)
         return out.copy() if copy else out
 
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """NumPy's functions take tensors as arrays and give arrays; see ``numpy``."""
+        args, kwargs = tree_map(
+            lambda x: np.asarray(x) if isinstance(x, Handle) else x, (args, kwargs)
+        )
+        return function(*args, **kwargs)
+
     def __dlpack__(self, **options: Any) -> Any:
         if self.node.needs_grad:
-            raise errors.grad("dlpack: the tensor requires grad", hint="detach it first")
+            raise errors.grad(
+                f"dlpack: {errors.describe(self)} requires grad, which others cannot keep",
+                hint="detach it first: x.detach()",
+            )
         if self.node.dtype is bfloat16:
             raise errors.wrong_dtype(
                 "dlpack", bfloat16, "a dtype NumPy can export", hint="x.float()"
@@ -146,11 +167,18 @@ class Tensor(Methods):
             raise errors.unknown_name("array API version", str(api_version), array_api.VERSIONS)
         return array_api
 
+    def to_device(self, device: object, /, *, stream: object = None) -> Tensor:
+        """``to(device=...)`` under the Array API's name."""
+        return self.to(device=device)
+
     def item(self) -> bool | int | float:
         """The Python number of a tensor with one element. Raises ShapeError for others."""
+        return self._number("item")
+
+    def _number(self, op: str) -> bool | int | float:
         if numel(self.node.shape) != 1:
-            raise errors.not_scalar("item", self)
-        return self.node.array("item").reshape(-1)[0].item()
+            raise errors.not_scalar(op, self)
+        return self.node.array(op).reshape(-1)[0].item()
 
     def tolist(self) -> Any:
         """The value as nested Python lists."""
@@ -179,17 +207,21 @@ class Tensor(Methods):
         return self.node.dtype.itemsize
 
     def is_floating_point(self) -> bool:
+        """Whether the dtype is a float."""
         return self.node.dtype.kind == "f"
 
     def is_contiguous(self) -> bool:
+        """Always true: layout is the library's business."""
         return True
 
     @property
     def nbytes(self) -> int:
+        """Bytes of all elements."""
         return self.numel() * self.node.dtype.itemsize
 
     @property
     def itemsize(self) -> int:
+        """Bytes per element."""
         return self.node.dtype.itemsize
 
     @property
@@ -232,56 +264,70 @@ class Tensor(Methods):
 
     def type_as(self, other: Tensor) -> Tensor:
         """Converted to the dtype of ``other``."""
+        if not isinstance(other, Handle):
+            raise errors.not_a_tensor("type_as", other)
         return self.to(other.dtype)
 
     def float(self) -> Tensor:
+        """Converted to float32."""
         return self.to(float32)
 
     def double(self) -> Tensor:
+        """Converted to float64."""
         return self.to(float64)
 
     def half(self) -> Tensor:
+        """Converted to float16."""
         return self.to(float16)
 
     def bfloat16(self) -> Tensor:
+        """Converted to bfloat16."""
         return self.to(bfloat16)
 
     def int(self) -> Tensor:
+        """Converted to int32."""
         return self.to(int32)
 
     def long(self) -> Tensor:
+        """Converted to int64."""
         return self.to(int64)
 
     def short(self) -> Tensor:
+        """Converted to int16."""
         return self.to(int16)
 
     def char(self) -> Tensor:
+        """Converted to int8."""
         return self.to(int8)
 
     def byte(self) -> Tensor:
+        """Converted to uint8."""
         return self.to(uint8)
 
     def bool(self) -> Tensor:
+        """Whether each element is nonzero."""
         return wrap(arithmetic.truth(self.node))
 
     def cpu(self) -> Tensor:
+        """On the CPU."""
         return self.to("cpu")
 
     def new_zeros(self, *size: Any, dtype: object = None) -> Tensor:
         """Zeros of ``size`` in this dtype."""
-        return creation.zeros(*size, dtype=dtype or self.dtype)
+        return creation.zeros(*size, dtype=self.dtype if dtype is None else dtype)
 
     def new_ones(self, *size: Any, dtype: object = None) -> Tensor:
         """Ones of ``size`` in this dtype."""
-        return creation.ones(*size, dtype=dtype or self.dtype)
+        return creation.ones(*size, dtype=self.dtype if dtype is None else dtype)
 
     def new_full(self, size: Any, fill_value: Any, dtype: object = None) -> Tensor:
         """``fill_value`` in ``size``, in this dtype."""
-        return creation.full(size, fill_value, dtype=dtype or self.dtype)
+        wanted = self.dtype if dtype is None else dtype
+        return creation.full(size, fill_value, dtype=wanted)
 
     def new_tensor(self, data: Any, dtype: object = None) -> Tensor:
         """A tensor of ``data`` in this dtype."""
-        return creation.tensor(data, dtype=dtype or self.dtype)
+        return creation.tensor(data, dtype=self.dtype if dtype is None else dtype)
 
     # --- changing in place: the handle gets a new value ---
 
@@ -325,6 +371,7 @@ class Tensor(Methods):
     def __itruediv__(self, other: Any) -> Tensor:
         return self.assign(arithmetic.div(self, other).node, "div_")
 
+    __imatmul__ = in_place(contraction.matmul)
     __ifloordiv__ = in_place(arithmetic.floor_divide)
     __imod__ = in_place(arithmetic.remainder)
     __ipow__ = in_place(powers.pow)

@@ -75,9 +75,9 @@ def _logaddexp(x: Node, y: Node) -> Node:
 
 
 def _share(ct: Node, mine: Node, other: Node) -> Node:
-    """exp(mine) / (exp(mine) + exp(other)) of ``ct``; half each when both are infinite."""
-    difference = select(ops.eq(mine, other), 0, mine - other)
-    return ct * sigmoid(difference)
+    """exp(mine) / (exp(mine) + exp(other)) of ``ct``; half each when both are the same infinity."""
+    both = ops.bit_and(ops.eq(mine, other), equals(size_of(mine), float("inf")))
+    return ct * sigmoid(select(both, 0, mine - other))
 
 
 def _log1p_gradient(ct: Node, out: Node, x: Node) -> Node:
@@ -172,7 +172,9 @@ def _asinh(x: Node) -> Node:
 
 def _acosh(x: Node) -> Node:
     t = x - 1.0
-    return select(above(x, _large(x)), ops.log(x) + LN2, _log1p(t + ops.sqrt(t) * ops.sqrt(t + 2.0)))
+    return select(
+        above(x, _large(x)), ops.log(x) + LN2, _log1p(t + ops.sqrt(t) * ops.sqrt(t + 2.0))
+    )
 
 
 def _atanh(x: Node) -> Node:

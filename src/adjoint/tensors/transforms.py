@@ -13,6 +13,7 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_choice, as_function
 from adjoint.base.shape import as_axis, numel
 from adjoint.base.tree import Rebuild, flatten
 from adjoint.ir.node import Node, constant, state
@@ -155,6 +156,9 @@ def hvp(function: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> 
     H is symmetric, so H v is the pull-back of v through the gradient. Gives one tree per primal
     (the tree itself for a single primal).
     """
+    for name, given in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(given, (tuple, list)):
+            raise errors.bad_argument("hvp", name, given, "a tuple with one entry per argument")
     chosen = tuple(range(len(primals)))
     _, pull = vjp(lambda *p: grad(function, chosen)(*p), *primals)
     found = pull(tuple(tangents))
@@ -171,8 +175,7 @@ def vmap(
     results. randomness: random draws inside raise (``"error"``), are shared by all examples
     (``"same"``) or not (``"different"``). Raises ShapeError when batch sizes disagree.
     """
-    if randomness not in ("error", "same", "different"):
-        raise errors.unknown_name("vmap randomness", randomness, ["error", "same", "different"])
+    as_choice("vmap randomness", randomness, ["error", "same", "different"])
 
     def batched(*args: Any, **kwargs: Any) -> Any:
         run = _Run(function, args, kwargs, tuple(range(len(args))), False, check=False)
@@ -210,9 +213,12 @@ class _Run:
     ) -> None:  # fmt: skip
         if not chosen or max(chosen, default=0) >= len(args) or min(chosen, default=0) < -len(args):
             raise errors.argument(
-                "transform", f"argument {chosen} is asked for, {len(args)} were given"
+                "transform",
+                f"argument {chosen} is asked for, {len(args)} were given",
+                hint="argnums counts arguments given by position, from 0",
             )
-        self.function, self.args, self.kwargs, self.chosen = function, args, kwargs, chosen
+        self.function, self.args = as_function("transform", function), args
+        self.kwargs, self.chosen = kwargs, chosen
         self.has_aux = has_aux
         leaves, self.rebuild_args = flatten([args[i] for i in chosen])
         self.is_tensor = [check or isinstance(x, (Handle, np.ndarray)) for x in leaves]
@@ -235,7 +241,9 @@ class _Run:
         out = self.function(*args, **self.kwargs)
         if self.has_aux and not (isinstance(out, tuple) and len(out) == 2):
             raise errors.argument(
-                "transform", "with has_aux the function must return a pair (out, aux)"
+                "transform",
+                "with has_aux the function must return a pair (out, aux)",
+                hint="return loss, extra",
             )
         self.out_leaves, rebuild = flatten(out)
         is_tensor = [isinstance(x, Handle) for x in self.out_leaves]
@@ -301,12 +309,22 @@ def _filled(found: Sequence[Node | None], nodes: Sequence[Node]) -> list[Tensor]
 
 def _seeds(op: str, leaves: Sequence[Any], like: Sequence[Node]) -> list[Node]:
     if len(leaves) != len(like):
-        raise errors.argument(op, f"{len(leaves)} vectors for {len(like)} tensors")
+        raise errors.argument(
+            op,
+            f"{len(leaves)} vectors for {len(like)} tensors",
+            hint="give one vector for each tensor, in the same structure",
+        )
     seeds: list[Node] = []
     for leaf, node in zip(leaves, like, strict=True):
         seed = node_of(leaf, op, node)
         if seed.shape != node.shape:
-            raise errors.shape(op, "a vector must have its tensor's shape", seed, node)
+            raise errors.shape(
+                op,
+                "a vector must have its tensor's shape",
+                seed,
+                node,
+                hint=f"pass a vector of shape {errors.dims(node.shape)}",
+            )
         seeds.append(seed if seed.dtype is node.dtype else ops.cast(seed, dtype=node.dtype))
     return seeds
 
@@ -315,7 +333,11 @@ def _with_tangents(
     op: str, function: Function, primals: Sequence[Any], tangents: Sequence[Any]
 ) -> tuple[_Run, list[Node]]:
     if not isinstance(primals, (tuple, list)) or not isinstance(tangents, (tuple, list)):
-        raise errors.argument(op, "primals and tangents are tuples, one entry per argument")
+        raise errors.argument(
+            op,
+            "primals and tangents are tuples, one entry per argument",
+            hint="f((x,), (v,)), with a comma for a single argument",
+        )
     run = _Run(function, primals, {}, tuple(range(len(primals))), False)
     return run, _seeds(op, flatten(tuple(tangents))[0], run.nodes)
 
@@ -365,7 +387,11 @@ def _in_axes(spec: Any, args: Sequence[Any], nodes: Sequence[Node]) -> list[int 
     """One axis or None per tensor among the arguments."""
     per_arg = spec if isinstance(spec, (tuple, list)) else (spec,) * len(args)
     if len(per_arg) != len(args):
-        raise errors.argument("vmap", f"in_axes names {len(per_arg)} arguments, {len(args)} given")
+        raise errors.argument(
+            "vmap",
+            f"in_axes names {len(per_arg)} arguments, {len(args)} given",
+            hint="give one axis (or None) per argument, or one for all",
+        )
     axes: list[int | None] = []
     for arg, axis in zip(args, per_arg, strict=True):
         leaves = [x for x in flatten(arg)[0]]
@@ -375,7 +401,9 @@ def _in_axes(spec: Any, args: Sequence[Any], nodes: Sequence[Node]) -> list[int 
             chosen = flatten(axis, is_leaf=lambda x: x is None or isinstance(x, int))[0]
         if len(chosen) != len(leaves):
             raise errors.argument(
-                "vmap", "an entry of in_axes has another structure than its argument"
+                "vmap",
+                "an entry of in_axes has another structure than its argument",
+                hint="an axis for the whole argument, or one for each of its parts",
             )
         pairs = zip(leaves, chosen, strict=True)
         axes.extend(a for x, a in pairs if isinstance(x, (Handle, np.ndarray)))
@@ -399,7 +427,11 @@ def _out_axes(spec: Any, run: _Run, count: int) -> list[int | None]:
         return [spec] * count
     chosen = flatten(spec, is_leaf=lambda x: x is None or isinstance(x, int))[0]
     if len(chosen) != count:
-        raise errors.argument("vmap", f"out_axes names {len(chosen)} results, there are {count}")
+        raise errors.argument(
+            "vmap",
+            f"out_axes names {len(chosen)} results, there are {count}",
+            hint="give one axis per result, or one for all",
+        )
     return chosen
 
 

@@ -40,7 +40,9 @@ def assert_close(
     when only one of the two tolerances is given.
     """
     if (rtol is None) != (atol is None):
-        raise errors.argument("assert_close", "give both rtol and atol, or neither")
+        raise errors.argument(
+            "assert_close", "give both rtol and atol, or neither", hint="the other may be 0"
+        )
     _compare(actual, expected, "", _Rules(rtol, atol, equal_nan, check_dtype, msg))
 
 

@@ -82,7 +82,10 @@ def _check_settings(order: int, mode: str) -> None:
     if mode not in MODES:
         raise errors.unknown_name("gradcheck mode", mode, MODES)
     if isinstance(order, bool) or not isinstance(order, int) or order < 1:
-        raise errors.argument("gradcheck", f"order must be 1, 2, ..., got {order!r}")
+        raise errors.argument(
+            "gradcheck", f"order must be 1, 2, ..., got {order!r}",
+            hint="1 checks the derivative, 2 the derivative of the gradient as well",
+        )  # fmt: skip
 
 
 def _moved(leaves: Sequence[Any]) -> list[int]:

@@ -81,8 +81,9 @@ class Comparison:
         for k, (first, second) in enumerate(zip(values, evaluate(function, args), strict=True)):
             if is_float(first) and first.dtype != np.float64:
                 raise errors.wrong_dtype(
-                    "gradcheck", str(first.dtype), f"float64, for result {k} too"
-                )
+                    "gradcheck", str(first.dtype), f"float64, for result {k} too",
+                    hint="the function rounds: differences cancel most digits of a shorter float",
+                )  # fmt: skip
             _check_finite(f"result {k} of the function", first)
             if not np.array_equal(first, second):
                 raise errors.gradcheck(
@@ -259,7 +260,8 @@ def _pulled(here: Comparison, pull: Pullback, cts: Sequence[Array]) -> list[Arra
         if grad.shape != arg.shape or grad.dtype is not float64:
             raise errors.gradcheck(
                 f"the gradient of input {k} is {errors.describe(grad)}, "
-                f"the input is {errors.describe(arg)}"
+                f"the input is {errors.describe(arg)}",
+                hint="a backward returns gradients of the shape and dtype of its inputs",
             )
         grads.append(grad.array())
     return grads

@@ -4,6 +4,7 @@ from adjoint.train.interrupt import StopRequest, stop_on_signal
 from adjoint.train.loop import Epoch, History, Scores, evaluate, fit, train_epoch
 from adjoint.train.metrics import Accuracy, ConfusionMatrix, Mean
 from adjoint.train.plots import save_training_figure
+from adjoint.train.schedule import cosine_decay
 
 __all__ = [
     "Accuracy",
@@ -13,6 +14,7 @@ __all__ = [
     "Mean",
     "Scores",
     "StopRequest",
+    "cosine_decay",
     "evaluate",
     "fit",
     "save_training_figure",

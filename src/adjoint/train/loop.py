@@ -30,6 +30,8 @@ class Model(Protocol):
 class Optimizer(Protocol):
     """What the loop needs of an optimiser."""
 
+    param_groups: list[dict[str, Any]]
+
     def zero_grad(self) -> None: ...
 
     def step(self) -> Any: ...
@@ -81,20 +83,25 @@ def fit(
     loss_function: Loss,
     epochs: int,
     *,
+    learning_rate: Callable[[int], float] | None = None,
     report: Callable[[Epoch], object] | None = print,
     progress: bool = True,
 ) -> History:
     """Train a classifier for ``epochs`` passes over ``train``, with a look at ``test`` after each.
 
     It does what the loop of `train_epoch` does and nothing else, so that a loop written by hand
-    gives the same weights, bit by bit. ``report`` gets each finished epoch. Ctrl-C ends the run
-    after the step in progress and returns what there is, with ``interrupted`` set.
+    gives the same weights, bit by bit. ``learning_rate`` gives that of epochs 1, 2, ...; without
+    it the optimiser keeps its own. ``report`` gets each finished epoch. Ctrl-C ends the run after
+    the step in progress and returns what there is, with ``interrupted`` set.
     """
     history = History()
     with stop_on_signal() as stop:
         for number in range(1, epochs + 1):
             start = time.perf_counter()
             label = f"epoch {number}/{epochs}"
+            if learning_rate is not None:
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(number)
             learned = train_epoch(
                 model, train, optimizer, loss_function, label=label, progress=progress, stop=stop
             )

@@ -68,13 +68,18 @@ class ConfusionMatrix:
         for what in (predicted, wanted):
             if len(what) and not 0 <= what.min() <= what.max() < len(self.counts):
                 bad = what.min() if what.min() < 0 else what.max()
-                raise errors.index(f"class {bad} in a confusion matrix of {len(self.counts)}")
+                hint = f"classes go from 0 to {len(self.counts) - 1}: ConfusionMatrix(classes)"
+                what = f"class {bad} in a confusion matrix of {len(self.counts)}"
+                raise errors.index(what, hint=hint)
         np.add.at(self.counts, (wanted, predicted), 1)
 
     def merge(self, other: ConfusionMatrix) -> None:
         """Add what ``other`` has seen. Raises ShapeError for another number of classes."""
         if other.counts.shape != self.counts.shape:
-            raise errors.shape("ConfusionMatrix", "sizes differ", self.counts, other.counts)
+            hint = "merge only matrices of the same classes"
+            raise errors.shape(
+                "ConfusionMatrix", "sizes differ", self.counts, other.counts, hint=hint
+            )
         self.counts += other.counts
 
     def compute(self) -> np.ndarray:
@@ -94,5 +99,7 @@ def _classes(op: str, scores: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]
     if predicted.ndim == 2:
         predicted = predicted.argmax(1)
     if predicted.shape != wanted.shape or wanted.ndim != 1:
-        raise errors.shape(op, "needs scores (sample, class) and labels (sample,)", scores, labels)
+        hint = "one label per row of scores; of one-hot labels take labels.argmax(1)"
+        what = "needs scores (sample, class) and labels (sample,)"
+        raise errors.shape(op, what, scores, labels, hint=hint)
     return predicted, wanted

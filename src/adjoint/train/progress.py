@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
@@ -17,4 +18,5 @@ def track(items: Iterable[T], label: str, show: bool = True) -> Iterator[T]:
     from tqdm import tqdm
 
     total = len(items) if isinstance(items, Sized) else None
-    yield from tqdm(items, label, total, leave=False, dynamic_ncols=True)
+    width = shutil.get_terminal_size().columns  # 80 where the terminal does not know
+    yield from tqdm(items, label, total, leave=False, ncols=width)

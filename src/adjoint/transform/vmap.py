@@ -40,7 +40,10 @@ def vmap(
     for (node, is_batched), axis in zip(outs, out_axes(len(outs)), strict=True):
         if axis is None:
             if is_batched:
-                raise errors.argument("vmap", "a result with out_axes=None depends on the batch")
+                raise errors.argument(
+                    "vmap", "a result with out_axes=None depends on the batch",
+                    hint="out_axes=0 gives it a batch axis",
+                )  # fmt: skip
             found.append(node)
         else:
             wide = with_batch(size, node, is_batched)

@@ -36,7 +36,10 @@ def grad(
     seeds = [seed_of(o, g) for o, g in zip(outs, given or [None] * len(outs), strict=True)]
     for i, tensor in enumerate(wanted):
         if not tensor.requires_grad:
-            raise errors.grad(f"grad: input {i} does not require grad: {errors.describe(tensor)}")
+            raise errors.grad(
+                f"grad: input {i} does not require grad: {errors.describe(tensor)}",
+                hint="set requires_grad=True on it before computing with it",
+            )
     release = not (create_graph if retain_graph is None else retain_graph)
     with grad_mode(create_graph):
         found = reverse([o.node for o in outs], seeds, [w.node for w in wanted], release)

@@ -1,0 +1,62 @@
+"""Dropout layers: they drop while training and do nothing in ``eval()``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from adjoint.base import errors
+from adjoint.base.arguments import as_number
+from adjoint.nn.module import Module
+from adjoint.tensors import functional as F
+from adjoint.tensors.tensor import Tensor
+
+
+class _Dropout(Module):
+    function: Callable[..., Tensor]
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__()
+        if isinstance(p, bool) or not 0 <= as_number(type(self).__name__, "p", p) <= 1:
+            raise errors.argument(
+                type(self).__name__,
+                f"p is a probability in [0, 1], got {errors.clip(p)}",
+                hint="the share that is dropped: 0.5 for half of them",
+            )
+        self.p = p
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        return type(self).function(input, self.p, self.training, self.inplace)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, inplace={self.inplace}"
+
+
+class Dropout(_Dropout):
+    """0 with probability ``p``, else x / (1 - p), while training; see ``functional.dropout``."""
+
+    function = staticmethod(F.dropout)
+
+
+class Dropout1d(_Dropout):
+    """``Dropout`` of whole channels of (N, C, L)."""
+
+    function = staticmethod(F.dropout1d)
+
+
+class Dropout2d(_Dropout):
+    """``Dropout`` of whole channels of (N, C, H, W)."""
+
+    function = staticmethod(F.dropout2d)
+
+
+class Dropout3d(_Dropout):
+    """``Dropout`` of whole channels of (N, C, D, H, W)."""
+
+    function = staticmethod(F.dropout3d)
+
+
+class AlphaDropout(_Dropout):
+    """The dropout that goes with SELU; see ``functional.alpha_dropout``."""
+
+    function = staticmethod(F.alpha_dropout)
