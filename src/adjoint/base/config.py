@@ -14,8 +14,8 @@ class Flags:
 
     ``verify`` (``ADJOINT_VERIFY=1``): check after every op that its value has the shape and dtype
     its row promises, and verify every graph that is built. On in the tests.
-    ``cache`` (``ADJOINT_CACHE``): the folder for downloads; by default where the system keeps
-    such files.
+    ``cache`` (``ADJOINT_CACHE``): the folder for downloads and compiled kernels; by default where
+    the system keeps such files.
     ``threads`` (``ADJOINT_NUM_THREADS``): how many threads share the work of one kernel; by
     default the number of cores this process may use.
     ``keep_memory`` (``ADJOINT_KEEP_MEMORY=0`` to switch it off): the process keeps up to 256 MiB

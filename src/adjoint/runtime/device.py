@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from adjoint.base import errors
 
 
@@ -9,14 +12,16 @@ class Device:
     """A place for values: ``cpu`` (NumPy arrays) or ``meta`` (shapes without memory).
 
     Devices are singletons, compared with ``is``. ``device("cpu")`` finds one by name.
+    kernels: faster ways to compute what an op means, by name; the compiler enters them.
     """
 
-    __slots__ = ("holds_values", "index", "type")
+    __slots__ = ("holds_values", "index", "kernels", "type")
 
     def __init__(self, kind: str, index: int | None = None, holds_values: bool = True) -> None:
         self.type = kind
         self.index = index
         self.holds_values = holds_values
+        self.kernels: dict[str, Callable[..., Any]] = {}
 
     def __repr__(self) -> str:
         return f"device(type='{self}')"

@@ -110,6 +110,7 @@ def gaussian_nll_loss(
 ) -> Tensor:  # fmt: skip
     """(log v + (x - y)^2 / v) / 2 with v = max(var, eps); ``full`` adds log(2 pi) / 2."""
     x, y = matched("gaussian_nll_loss", input, target)
+    eps = as_number("gaussian_nll_loss", "eps", eps)
     v = to_dtype(node_of(var, "gaussian_nll_loss", x), x.dtype)
     if v.shape != x.shape and v.shape in ((), x.shape[:-1]):
         v = ops.reshape(v, shape=(*v.shape, 1)) if v.ndim else v

@@ -16,6 +16,7 @@ from adjoint.base.shape import Shape, as_shape, check_allocation
 from adjoint.ir.node import Node, constant
 from adjoint.ops.movement import narrow
 from adjoint.ops.rows import full
+from adjoint.tensors.creation import scalar_array
 from adjoint.tensors.functional.conv import batched, sizes, unbatched
 from adjoint.tensors.handle import Handle, node_of, wrap
 from adjoint.tensors.indexing import take_axis
@@ -44,11 +45,14 @@ def pad(
             hint="pad(x, (left, right, top, bottom)): the last axis comes first",
         )
     as_choice("pad mode", mode, MODES)
-    value = None if value is None else as_number("pad", "value", value)
+    if value is not None:
+        value = as_number("pad", "value", value)
+        scalar_array(value, node.dtype, "pad")
     ends = [(amounts[i], amounts[i + 1]) for i in range(0, len(amounts), 2)]
     axes = [node.ndim - 1 - i for i in range(len(ends))]
     wide = [max(node.shape[a] + sum(e), 0) for a, e in zip(axes, ends, strict=True)]
     check_allocation("pad", (*node.shape[: node.ndim - len(axes)], *wide), node.dtype.itemsize)
+    check_allocation("pad", tuple(wide), 8)  # the places to read, also of nothing
     if mode == "constant":
         return wrap(_constant(node, axes, ends, value or 0))
     if value not in (None, 0):
