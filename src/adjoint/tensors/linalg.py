@@ -161,8 +161,7 @@ def eigh(A: Handle, UPLO: str = "L") -> Eigh:
     """Eigenvalues, ascending, and orthonormal eigenvectors (columns) of symmetric matrices of
     which one triangle is read. The gradient is that of a symmetric change of A."""
     node = _matrix("eigh", A, square=True)
-    if UPLO not in ("L", "U"):
-        raise errors.unknown_name("eigh UPLO", UPLO, ["L", "U"])
+    as_choice("eigh UPLO", UPLO, ["L", "U"])
     return Eigh(*(wrap(r) for r in results(decompositions.eigh(node, lower=UPLO == "L"))))
 
 

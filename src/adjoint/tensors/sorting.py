@@ -193,7 +193,7 @@ def _chosen(
 ) -> Any:
     """The one element along ``axis`` that ``order`` names, with or without that axis."""
     values = _values(node, order, axis)
-    if not keepdim or not input.ndim:
+    if not keepdim or not node_of(input, "sorting").ndim:
         shape = (*values.shape[:axis], *values.shape[axis + 1 :])
         values, order = ops.reshape(values, shape=shape), ops.reshape(order, shape=shape)
     return wrap(values) if only_values else Sorted(wrap(values), wrap(order))
