@@ -20,6 +20,18 @@ if TYPE_CHECKING:  # what __getattr__ finds, for type checkers and editors
     from adjoint.interop.safetensors import load as load
     from adjoint.interop.safetensors import save as save
     from adjoint.public import *  # noqa: F403
+    from adjoint.tensors.functional import celu as celu
+    from adjoint.tensors.functional import conv1d as conv1d
+    from adjoint.tensors.functional import conv2d as conv2d
+    from adjoint.tensors.functional import conv3d as conv3d
+    from adjoint.tensors.functional import cosine_similarity as cosine_similarity
+    from adjoint.tensors.functional import dropout as dropout
+    from adjoint.tensors.functional import log_softmax as log_softmax
+    from adjoint.tensors.functional import logsumexp as logsumexp
+    from adjoint.tensors.functional import prelu as prelu
+    from adjoint.tensors.functional import relu as relu
+    from adjoint.tensors.functional import selu as selu
+    from adjoint.tensors.functional import softmax as softmax
 
 __version__ = "0.1.0"
 
@@ -27,7 +39,14 @@ _SUBMODULES = (
     "array_api", "data", "interop", "linalg", "models", "nn", "optim", "testing", "train",
 )  # fmt: skip
 _INTERNAL = ("base", "cli", "compile", "ir", "ops", "runtime", "tensors", "transform")
-_ELSEWHERE = {"load": "adjoint.interop.safetensors", "save": "adjoint.interop.safetensors"}
+_FUNCTIONAL = (
+    "celu", "conv1d", "conv2d", "conv3d", "cosine_similarity", "dropout", "log_softmax",
+    "logsumexp", "prelu", "relu", "selu", "softmax",
+)  # fmt: skip
+_ELSEWHERE = {
+    "load": "adjoint.interop.safetensors", "save": "adjoint.interop.safetensors",
+    **dict.fromkeys(_FUNCTIONAL, "adjoint.tensors.functional"),
+}  # fmt: skip
 
 if not TYPE_CHECKING:  # seen by a type checker, it would allow any name
 

@@ -169,6 +169,12 @@ TRAINING = [
         ("Linear", "state_dict()"),
     ),
     Mistake(
+        "missing_package", "read_image",
+        "import sys\nfrom adjoint.data import read_image\nsys.modules['PIL'] = None\n"
+        "image = read_image('cat.png')",
+        ("'pillow'", "pip install 'adjoint[vision]'"),
+    ),
+    Mistake(
         "batch_size", "DataLoader",
         "from adjoint.data import DataLoader\nloader = DataLoader([1, 2, 3], batch_size=0)",
         ("0", "1"),

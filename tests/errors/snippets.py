@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import linecache
+import sys
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 import adjoint
-from tests.errors.mistakes import DATA, DERIVATIVES, INDEXING, SHAPES, Mistake
+from tests.errors.derivative_mistakes import DERIVATIVES
+from tests.errors.mistakes import DATA, INDEXING, SHAPES, Mistake
 from tests.errors.module_mistakes import LAYERS, TRAINING
 
 MISTAKES = [*SHAPES, *DATA, *INDEXING, *DERIVATIVES, *LAYERS, *TRAINING]
@@ -27,7 +30,7 @@ def failure(mistake: Mistake) -> BaseException | None:
         "__name__": "__main__",
     }  # fmt: skip
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), patch.dict(sys.modules):
             exec(compile(mistake.code, file, "exec"), namespace)
     except Exception as error:
         return error

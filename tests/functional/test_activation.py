@@ -198,3 +198,15 @@ def test_wrong_arguments() -> None:
         F.hardtanh(x, 1.0, -1.0)
     with pytest.raises(ArgumentError, match="alpha"):
         F.celu(x, 0.0)
+
+
+def test_methods_and_top_level_names() -> None:
+    x = ad.tensor([[-1.0, 2.0, 0.5]])
+    for name in ("relu", "softmax", "log_softmax", "logsumexp"):
+        options = {} if name == "relu" else {"dim": 1}
+        wanted = getattr(F, name)(x, **options)
+        assert (getattr(x, name)(**options) == wanted).all()
+        assert (getattr(ad, name)(x, **options) == wanted).all()
+    y = x.clone()
+    assert y.relu_() is y and y.tolist() == [[0.0, 2.0, 0.5]]
+    assert ad.conv2d is F.conv2d and ad.dropout is F.dropout and ad.selu is F.selu

@@ -38,7 +38,7 @@ def clip(value: object) -> str:
     try:
         return shorten(repr(value))
     except ValueError:  # Python does not print integers of more than 4300 digits
-        return f"a {type(value).__name__} too long to print"
+        return "a number too long to print"
 
 
 def shorten(text: str, limit: int = 60) -> str:

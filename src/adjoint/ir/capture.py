@@ -46,6 +46,7 @@ class Capture:
                     hint="detach it, or compute it inside the captured function",
                 )
             found = self.lifted[node] = abstract(Type(node.shape, node.dtype))
+            found.site = f"a {errors.describe(node)} from outside of jit"
             found.needs_grad, found.leaf, found.hooks = node.needs_grad, node.leaf, node.hooks
         return found
 

@@ -105,6 +105,8 @@ class Captured:
             stand_ins = {
                 id(t): abstract(Type(t.shape, t.dtype)) for t in tensors if not t.requires_grad
             }
+            for i, node in enumerate(stand_ins.values()):
+                node.site = f"tensor argument {i} of jit"
             given = [wrap(stand_ins[id(x)]) if id(x) in stand_ins else x for x in leaves]
             try:
                 args, kwargs = rebuild(given)

@@ -29,6 +29,19 @@ def in_place(function: Callable[..., Any]) -> Callable[..., Tensor]:
     return method
 
 
+def later(name: str) -> Callable[..., Any]:
+    """A method that is a function of ``tensors.functional``, which is loaded when first used."""
+
+    def method(self: Handle, *args: Any, **kwargs: Any) -> Any:
+        from adjoint.tensors import functional
+
+        return getattr(functional, name)(self, *args, **kwargs)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"``adjoint.nn.functional.{name}`` of this tensor."
+    return method
+
+
 class Methods(Handle):
     """One line per method; the functions hold the documentation."""
 
@@ -106,6 +119,11 @@ class Methods(Handle):
     bitwise_xor_, bitwise_not_ = in_place(bitwise_xor), in_place(bitwise_not)
     logical_and_, logical_or_ = in_place(logical_and), in_place(logical_or)
     logical_xor_, logical_not_ = in_place(logical_xor), in_place(logical_not)
+
+    # activations
+    relu, prelu, hardshrink = later("relu"), later("prelu"), later("hardshrink")
+    softmax, log_softmax, logsumexp = later("softmax"), later("log_softmax"), later("logsumexp")
+    relu_ = in_place(relu)
 
     # movement
     reshape = view = movement.reshape

@@ -82,7 +82,7 @@ def _channels(
     if node_of(input, op).ndim not in (count + 1, count + 2):
         raise errors.shape(
             op,
-            f"needs {count + 1} or {count + 2} axes",
+            f"needs {count + 1} or {count + 2} dimensions",
             input,
             hint="whole channels are dropped: (N, C, *sizes), or (C, *sizes) for one example",
         )

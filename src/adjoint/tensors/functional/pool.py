@@ -9,6 +9,7 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_integer
 from adjoint.base.dtype import int64
 from adjoint.base.shape import Shape, as_size, check_allocation, numel
 from adjoint.ir.node import Node, constant
@@ -203,6 +204,7 @@ def _average(
     if x.dtype.kind != "f":
         raise errors.wrong_dtype(op, x.dtype, "a float dtype", hint="x.float()")
     frame, pads = _frame(op, x, count, kernel_size, stride, padding, 1, ceil_mode)
+    divisor = None if divisor is None else as_integer(op, "divisor_override", divisor)
     if divisor == 0:
         raise errors.argument(
             op,
