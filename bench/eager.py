@@ -83,18 +83,25 @@ def main() -> None:
             rows.append({"case": case, "grad": grad, **found})
     report(rows, list(makers))
     if args.json:
-        record = {"date": date.today().isoformat(), "machine": platform.processor() or platform.machine(),
-                  "python": platform.python_version(), "numpy": np.__version__, "rows": rows}  # fmt: skip
+        record = {
+            "date": date.today().isoformat(),
+            "machine": platform.processor() or platform.machine(),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "rows": rows,
+        }
         with open(args.json, "w") as file:
             json.dump(record, file, indent=1)
 
 
 def report(rows: list[dict[str, Any]], makers: list[str]) -> None:
-    print(f"{'operation':24}{'grad':>6}{'numpy':>9}" + "".join(f"{m:>9}" for m in makers) + "  above numpy (us)")
+    heads = "".join(f"{name:>9}" for name in makers)
+    print(f"{'operation':24}{'grad':>6}{'numpy':>9}{heads}  above numpy (us)")
     for row in rows:
         above = row["adjoint"] - row["numpy"]
         cells = "".join(f"{row[m]:9.2f}" for m in makers)
-        print(f"{row['case']:24}{'on' if row['grad'] else 'off':>6}{row['numpy']:9.2f}{cells}{above:9.2f}")
+        mode = "on" if row["grad"] else "off"
+        print(f"{row['case']:24}{mode:>6}{row['numpy']:9.2f}{cells}{above:9.2f}")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ def public_functions() -> dict[str, Callable[..., Any]]:
             if not is_ours or name.startswith("_") or name in LEFT_OUT:
                 continue
             if inspect.isfunction(value):
+                if (value.__doc__ or "").startswith("``adjoint.nn.functional."):
+                    value.__wrapped__ = getattr(ad.nn.functional, name)  # it takes what that takes
                 found[prefix + name] = value
             elif prefix in ("nn.", "optim.") and inspect.isclass(value):
                 found[prefix + name] = used(value)
@@ -121,17 +123,26 @@ def lists_of_tensors() -> list[Any]:
     return [[a, b], (a, a), [a, None], [a, 3], [ad.tensor([1]), a], [b], [leaf]]
 
 
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """What the function takes; some methods pass all on to the function of their name."""
+    found = inspect.signature(function)
+    if [p.name for p in found.parameters.values()] == ["self", "args", "kwargs"]:
+        function = getattr(ad.nn.functional, function.__name__.rstrip("_"), function)
+        return inspect.signature(function)
+    return found
+
+
 def keywords(function: Callable[..., Any], given: int) -> list[str]:
     """Names that can be passed as keywords next to ``given`` arguments by position."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    known = list(inspect.signature(function).parameters.values())
+    known = list(signature_of(function).parameters.values())
     return [p.name for i, p in enumerate(known) if p.kind in kinds and i >= given]
 
 
 def arity(function: Callable[..., Any]) -> tuple[int, int]:
     """How few and how many arguments can be passed by position."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    known = inspect.signature(function).parameters.values()
+    known = signature_of(function).parameters.values()
     named = [p for p in known if p.kind in kinds]
     least = sum(p.default is inspect.Parameter.empty for p in named)
     return least, 4 if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in known) else len(
@@ -146,7 +157,7 @@ def fits(function: Callable[..., Any], args: list[Any], named: dict[str, Any]) -
     """
     if function.__name__ in TRANSFORMS and args and isinstance(args[0], (type, type(len))):
         return False  # they would call it, and what it raises is its own
-    signature = inspect.signature(function)
+    signature = signature_of(function)
     try:
         given = signature.bind(*args, **named).arguments
     except TypeError:

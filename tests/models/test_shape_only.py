@@ -88,7 +88,7 @@ def test_a_540_billion_parameter_model_is_built_and_checked() -> None:
 @pytest.mark.feature("T42")
 def test_shape_errors_and_gradient_shapes_come_without_memory() -> None:
     model = Decoder(layers=1)
-    with pytest.raises(ShapeError, match="in Block.norm: Norm.*"):
+    with pytest.raises(ShapeError, match=r"in Block.norm: Norm"):
         model.blocks[0](ad.empty(1, 8, WIDTH + 1, device="meta"))
     loss = model(ad.empty(1, 8, dtype=ad.int64, device="meta")).sum()
     loss.backward()

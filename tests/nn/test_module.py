@@ -62,7 +62,7 @@ def test_names_to_depth_five_each_parameter_once() -> None:
     assert [n for n, _ in module.named_buffers()][:2] == ["count", "scratch"]
     assert type(module.get_submodule("inner.inner")) is Wrap
     assert module.get_parameter("inner.scale") is module.inner.scale
-    with pytest.raises(AdjointError, match="did you mean 'inner.scale'"):
+    with pytest.raises(AdjointError, match=r"did you mean 'inner.scale'"):
         module.get_parameter("inner.scales")
 
 
@@ -276,7 +276,7 @@ def test_containers() -> None:
     named = ModuleDict({"x": layers[0]})
     named["y"] = layers[1]
     assert "y" in named and list(named) == ["x", "y"]
-    with pytest.raises(AdjointError, match="did you mean 'x'|known"):
+    with pytest.raises(AdjointError, match=r"did you mean 'x'|known"):
         named["xx"]
     params = ParameterList([ad.ones(2), ad.zeros(3)])
     assert len(list(params.parameters())) == 2 and params[-1].shape == (3,)

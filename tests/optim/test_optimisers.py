@@ -78,7 +78,9 @@ def test_groups_have_options_of_their_own() -> None:
         ((a * a).sum() + (b * b).sum() + (c * c).sum()).backward()
         optimiser.step()
         found.append([p.tolist() for p in (a, b, c)])
-    np.testing.assert_allclose(found[0][0] + found[0][1] + found[0][2], sum(found[1], []))
+    np.testing.assert_allclose(
+        found[0][0] + found[0][1] + found[0][2], found[1][0] + found[1][1] + found[1][2]
+    )
 
 
 @pytest.mark.parametrize(("name", "options"), [CASES[1], CASES[5], CASES[7]])

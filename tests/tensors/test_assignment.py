@@ -1,4 +1,4 @@
-"""Handles over immutable values: in-place changes, views, ``.data``, and the gradients they give."""
+"""Handles over immutable values: in-place changes, views, ``.data``, and their gradients."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PROGRAMS: dict[str, Callable[[Any, Any], Any]] = {
     "add_ after use": lambda m, x: ((y := x * x), y.add_(1.0), y * y)[-1],
     "mul_ on a result": lambda m, x: (x * 2).mul_(x),
     "set a row": lambda m, x: ((y := x * 1.0), y.__setitem__(0, x[1] * 3), y * y)[-1],
-    "set a slice": lambda m, x: ((y := x * 1.0), y.__setitem__((slice(None), slice(0, None, 2)), 5.0), y * y)[-1],
+    "set a slice": lambda m, x: ((y := x * 1.0), y.__setitem__((..., slice(0, 4, 2)), 5.0), y * y)[-1],
     "set by mask": lambda m, x: ((y := x * 1.0), y.__setitem__(x > 0, 0.5), y * y)[-1],
-    "set by indices": lambda m, x: ((y := x * 1.0), y.__setitem__(m.tensor([2, 0]), x[:2]), y * y)[-1],
+    "set by indices": lambda m, x: ((y := x * 1.0), y.__setitem__([2, 0], x[:2]), y * y)[-1],
     "fill a view": lambda m, x: ((y := x * 1.0), y[1].fill_(2.0), y * y)[-1],
     "scale a view": lambda m, x: ((y := x * x), y[:, 1].mul_(3.0), y * x)[-1],
     "change a transposed view": lambda m, x: ((y := x * x), y.t()[0].add_(x[:, 1]), y * y)[-1],

@@ -1,4 +1,4 @@
-"""The tests run with every op verified; without that, eager code takes shorter ways. Same numbers."""
+"""Tests verify every op; without that, eager code takes shorter ways to the same numbers."""
 
 from __future__ import annotations
 

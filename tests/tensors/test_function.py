@@ -72,7 +72,13 @@ def test_it_works_under_every_transform() -> None:
     x = ad.tensor(np.random.default_rng(0).normal(size=(4, 3)))
     f = lambda r: Cube.apply(r).sum()  # noqa: E731
     plain = lambda r: (r * r * r).sum()  # noqa: E731
-    for make in (ad.grad, ad.hessian, ad.jacrev, ad.jacfwd, lambda g: ad.grad(lambda r: ad.grad(g)(r).sum())):
+    for make in (
+        ad.grad,
+        ad.hessian,
+        ad.jacrev,
+        ad.jacfwd,
+        lambda g: ad.grad(lambda r: ad.grad(g)(r).sum()),
+    ):
         np.testing.assert_allclose(make(f)(x[0]).numpy(), make(plain)(x[0]).numpy(), rtol=1e-12)
         batched = ad.vmap(make(f))(x).numpy()
         np.testing.assert_allclose(batched, ad.vmap(make(plain))(x).numpy(), rtol=1e-12)
@@ -165,9 +171,9 @@ def test_mistakes_in_a_function_are_named() -> None:
             return 3
 
     x = ad.tensor([1.0, 2.0], requires_grad=True)
-    with pytest.raises(GradError, match="WrongCount.backward: returned 2 gradients for 1"):
+    with pytest.raises(GradError, match=r"WrongCount.backward: returned 2 gradients for 1"):
         WrongCount.apply(x).sum().backward()
-    with pytest.raises(ShapeError, match="WrongShape.backward"):
+    with pytest.raises(ShapeError, match=r"WrongShape.backward"):
         WrongShape.apply(x).sum().backward()
-    with pytest.raises(AdjointError, match="NotTensor.forward"):
+    with pytest.raises(AdjointError, match=r"NotTensor.forward"):
         NotTensor.apply(x)

@@ -86,7 +86,9 @@ def test_batched_in_every_combination() -> None:
 
 def test_reverse_length_and_no_steps() -> None:
     xs = ad.arange(4).double()
-    carry, ys = ad.scan(lambda c, x: (c * 2 + x, c), ad.tensor(0.0, dtype=ad.float64), xs, reverse=True)
+    carry, ys = ad.scan(
+        lambda c, x: (c * 2 + x, c), ad.tensor(0.0, dtype=ad.float64), xs, reverse=True
+    )
     assert carry.item() == ((((0 * 2 + 3) * 2 + 2) * 2 + 1) * 2 + 0)
     assert ys.tolist() == [17.0, 8.0, 3.0, 0.0]
     carry, ys = ad.scan(lambda c, _: (c * 2.0, None), ad.tensor(1.0), length=10)

@@ -56,7 +56,9 @@ def test_jacobians_by_rows_and_by_columns(name: str, f: Any, shape: tuple[int, .
     ct = np.random.default_rng(5).normal(size=out.shape)
     _, pull = ad.vjp(lambda x: f(ad, x), x)
     (back,) = pull(ad.tensor(ct))
-    assert abs((ct * flat).sum() - (back.numpy() * v).sum()) <= 1e-12 * max(1, abs((ct * flat).sum()))
+    assert abs((ct * flat).sum() - (back.numpy() * v).sum()) <= 1e-12 * max(
+        1, abs((ct * flat).sum())
+    )
     assert not rows.size or not ad.jacrev(lambda x: f(ad, x))(x).requires_grad
 
 
@@ -84,6 +86,7 @@ def test_a_hessian_product_of_a_million_parameters_costs_few_gradients() -> None
 
     def cost(work: Callable[[], Any]) -> int:
         counted.clear()
+
         def see(node: Any, *_: object) -> None:
             counted.append(0 if node.value is None else node.value.size)
             largest.append(counted[-1])
@@ -139,7 +142,9 @@ def test_trees_aux_and_argnums() -> None:
     gx, gy = ad.grad(lambda a, b: (a * b).sum(), argnums=(0, 1))(x, y)
     np.testing.assert_array_equal(gx.numpy(), y.numpy())
     np.testing.assert_array_equal(gy.numpy(), x.numpy())
-    (value, aux), g = ad.value_and_grad(lambda a: ((a * a).sum(), {"hidden": a * 2}), has_aux=True)(x)
+    (value, aux), g = ad.value_and_grad(lambda a: ((a * a).sum(), {"hidden": a * 2}), has_aux=True)(
+        x
+    )
     assert value.item() == 5.0 and not aux["hidden"].requires_grad
     np.testing.assert_array_equal(g.numpy(), [2.0, 4.0])
     rows = ad.jacrev(lambda a, b: {"sum": a + b, "product": a * b}, argnums=(0, 1))(x, y)

@@ -34,7 +34,7 @@ def simplify(graph: Graph) -> Graph:
         if key not in seen:
             seen[key] = _rebuilt(node, node.op, args)
         new[node] = seen[key]
-    outputs = [new[o] if o in new else o for o in graph.outputs]
+    outputs = [new.get(o, o) for o in graph.outputs]
     return Graph(graph.inputs, outputs, graph.updates, graph.name)
 
 
@@ -66,7 +66,11 @@ def _constant_key(node: Node) -> Any:
     value: Array | None = node.value
     if value is None or value.size > BIGGEST_FOLD:
         return id(node)
-    return (value.dtype.str, value.shape, hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest())
+    return (
+        value.dtype.str,
+        value.shape,
+        hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest(),
+    )
 
 
 def _params_key(params: Params) -> Any:

@@ -2,7 +2,7 @@
 
 # ruff: noqa: I001, RUF022  (names as text, not one a line)
 
-from adjoint.nn import functional, init
+from adjoint.nn import functional, init, utils
 from adjoint.nn.activation import (
     CELU, ELU, GELU, GLU, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, LeakyReLU, LogSigmoid,
     LogSoftmax, Maxout, Mish, PReLU, ReLU, ReLU6, SELU, SiLU, Sigmoid, Softmax, Softmin,
@@ -52,5 +52,5 @@ __all__ = [
     "ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d", "SELU", "Sequential", "SiLU",
     "Sigmoid", "SmoothL1Loss", "Softmax", "Softmin", "Softplus", "Softshrink", "Softsign",
     "StateDictError", "SwiGLU", "Tanh", "Tanhshrink", "Threshold", "Unflatten", "Unfold",
-    "ZeroPad1d", "ZeroPad2d", "ZeroPad3d", "functional", "init",
+    "ZeroPad1d", "ZeroPad2d", "ZeroPad3d", "functional", "init", "utils",
 ]  # fmt: skip

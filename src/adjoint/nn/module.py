@@ -91,8 +91,8 @@ class Module:
                 return
             if known and table == "_parameters":
                 raise errors.argument(
-                    type(self).__name__, f"{name!r} is a parameter, a {type(value).__name__} is not",
-                    hint=f"wrap it: nn.Parameter(...), or change the values: self.{name}.data = ...",
+                    type(self).__name__, f"{name!r} is a parameter, not a {type(value).__name__}",
+                    hint=f"wrap it: nn.Parameter(...), or change its values: self.{name}.data = x",
                 )  # fmt: skip
         _forget(self, name)
         object.__setattr__(self, name, value)
@@ -261,9 +261,9 @@ class Module:
         """Convert floating parameters and buffers to a dtype, all of them to a device."""
         for tensor in (*self.parameters(), *self.buffers()):
             new = tensor.detach().to(*args, **kwargs)
-            if new.dtype.kind == "f" or tensor.dtype.kind != "f":
-                if new.dtype is tensor.dtype or tensor.dtype.kind == "f":
-                    tensor.data = new
+            is_float = tensor.dtype.kind == "f"
+            if (new.dtype.kind == "f") if is_float else (new.dtype is tensor.dtype):
+                tensor.data = new
             if tensor.grad is not None:
                 tensor.grad = tensor.grad.detach().to(*args, **kwargs)
         return self
@@ -309,7 +309,7 @@ class Module:
     # --- hooks, printing, trees ---
 
     def register_forward_hook(self, hook: Hook) -> RemovableHook:
-        """Call ``hook(module, args, output)`` after forward; what it returns replaces the output."""
+        """Call ``hook(module, args, output)`` after forward; a result replaces the output."""
         self._hooks.append(hook)
         return RemovableHook(self._hooks, hook)
 

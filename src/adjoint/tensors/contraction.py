@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adjoint import ops
 from adjoint.base import errors
+from adjoint.base.arguments import as_number
 from adjoint.base.shape import as_axes, as_axis, as_size, broadcast_shapes, numel
 from adjoint.ir.node import NO_PARAMS, Node, apply
 from adjoint.ops.movement import narrow
@@ -290,6 +291,7 @@ def _plus(op: str, input: Handle, found: Handle, beta: float, alpha: float) -> T
             op, f"input does not broadcast to {errors.dims(found.shape)}", base,
             hint="sizes must be equal or 1, compared from the last axis",
         )  # fmt: skip
+    alpha, beta = as_number(op, "alpha", alpha), as_number(op, "beta", beta)
     scaled = found if alpha == 1 else arithmetic.mul(found, alpha)
     if beta == 0:
         return wrap(scaled.node)

@@ -12,7 +12,15 @@ from adjoint.base import errors
 from adjoint.base.dtype import DType
 from adjoint.base.shape import Shape, numel
 from adjoint.ir.node import (
-    NO_PARAMS, Hooks, Node, Op, Params, apply, constant, grad_mode, state,
+    NO_PARAMS,
+    Hooks,
+    Node,
+    Op,
+    Params,
+    apply,
+    constant,
+    grad_mode,
+    state,
 )  # fmt: skip
 from adjoint.ir.reverse import backward
 from adjoint.ops.pointwise import cast
@@ -138,7 +146,7 @@ class Handle:
         run_backward([self], [gradient], retain_graph, create_graph, inputs)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHook:
-        """Call ``hook(gradient)`` with the summed gradient of this tensor; it may return another."""
+        """Call ``hook(gradient)`` with the summed gradient; what it returns replaces it."""
 
         def on_node(ct: Node) -> Node | None:
             out = hook(wrap(ct))
@@ -220,7 +228,7 @@ class Handle:
             self.node = value
 
     def _replace(self, value: Node, op: str) -> None:
-        """Change the value behind autograd's back: later gradients use it, earlier graphs do not."""
+        """Change the value unseen by autograd: later gradients use it, earlier graphs do not."""
         node = self.node
         if node.needs_grad and node.leaf is not None:
             if value.dtype.kind != "f":
@@ -370,7 +378,7 @@ def _cast_back(op: str, value: Node, node: Node) -> Node:
         if not lossless and value.dtype.kind == "f":
             raise errors.wrong_dtype(
                 op, value.dtype, f"a result that fits into {node.dtype.name}",
-                hint=f"convert first (x = x.to(adjoint.{value.dtype.name})), or drop the underscore",
+                hint=f"convert first, x = x.to(adjoint.{value.dtype.name}), or drop the underscore",
             )  # fmt: skip
     return cast(value, dtype=node.dtype)
 

@@ -30,9 +30,9 @@ class jit:
     """``function`` captured whole: forward, loss, ``backward()`` and ``optimizer.step()``.
 
     The first call with new shapes, dtypes, plain arguments or modes records; later ones run the
-    recording. check: record again at the second call and raise if the two recordings differ, which
-    shows a plain Python value that changed. Reading a value (``item()``, ``if x > 0``) inside raises
-    RecordingError with the line, and so does storing a tensor that outlives the call.
+    recording. check: record again at the second call and raise if the two recordings differ,
+    which shows a plain Python value that changed. Reading a value (``item()``, ``if x > 0``)
+    inside raises RecordingError with the line, and so does storing a tensor that outlives the call.
 
     Calls from inside another recording, with gradients flowing through arguments, or with
     ``with no_jit():`` around them run the plain function.
@@ -151,7 +151,7 @@ class Captured:
             raise errors.build(
                 errors.RecordingError,
                 "jit: recording the same call twice gave two programs",
-                hint="a Python value it uses has changed: pass it as an argument, or make it a tensor",
+                hint="a Python value it uses changed: pass it as an argument, or make it a tensor",
             )
 
     def run(self, leaves: Sequence[Any]) -> Any:

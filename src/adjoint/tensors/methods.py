@@ -6,8 +6,22 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from adjoint.tensors import (
-    arithmetic, contraction, diagonals, elementwise, indexing, linalg, movement, norms, powers,
-    predicates, random, reduction, scans, sets, sorting, special,
+    arithmetic,
+    contraction,
+    diagonals,
+    elementwise,
+    indexing,
+    linalg,
+    movement,
+    norms,
+    powers,
+    predicates,
+    random,
+    reduction,
+    scans,
+    sets,
+    sorting,
+    special,
 )  # fmt: skip
 from adjoint.tensors import scatter as positions
 from adjoint.tensors.handle import Handle
@@ -17,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def in_place(function: Callable[..., Any]) -> Callable[..., Tensor]:
-    """The method with a trailing underscore: compute, then make this handle stand for the result."""
+    """The method with a trailing underscore: compute, then let this handle be the result."""
     name = f"{function.__name__}_"
 
     def method(self: Handle, *args: Any, **kwargs: Any) -> Tensor:

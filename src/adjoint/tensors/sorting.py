@@ -242,7 +242,7 @@ def _top_kernel(x: Array, axis: int, k: int, largest: bool) -> Array:
     """A partition finds the k-th value; the ties at it are taken from the front."""
     rows = np.moveaxis(x.astype(np.float32) if x.dtype.kind == "V" else x, axis, -1)
     n = rows.shape[-1]
-    flat = np.ascontiguousarray(rows).reshape(-1, n)
+    flat = np.ascontiguousarray(rows).reshape(numel(rows.shape[:-1]), n)
     if 8 * k > n or k == 0 or np.isnan(flat).any():
         places = np.broadcast_to(np.arange(n), flat.shape)
     else:

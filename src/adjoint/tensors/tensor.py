@@ -10,7 +10,16 @@ import numpy as np
 from adjoint import ops
 from adjoint.base import errors
 from adjoint.base.dtype import (
-    as_dtype, bfloat16, float16, float32, float64, int8, int16, int32, int64, uint8,
+    as_dtype,
+    bfloat16,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
 )  # fmt: skip
 from adjoint.base.shape import as_axis, as_shape, numel
 from adjoint.base.tree import tree_map
@@ -18,7 +27,15 @@ from adjoint.ir.node import Array, Node, grad_mode
 from adjoint.runtime.device import META, Device
 from adjoint.runtime.device import device as as_device
 from adjoint.tensors import (
-    arithmetic, contraction, creation, display, elementwise, indexing, movement, powers, reduction,
+    arithmetic,
+    contraction,
+    creation,
+    display,
+    elementwise,
+    indexing,
+    movement,
+    powers,
+    reduction,
 )  # fmt: skip
 from adjoint.tensors.handle import Handle, _tensor_class, wrap
 from adjoint.tensors.methods import Methods, in_place

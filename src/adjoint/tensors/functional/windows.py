@@ -17,8 +17,8 @@ from adjoint import ops
 from adjoint.base.dtype import DType, bool_, int64
 from adjoint.base.shape import Shape
 from adjoint.ir.node import Array, Node, Op, Params, Type, constant
-from adjoint.ops.movement import narrow
 from adjoint.ops.contract import conv_size
+from adjoint.ops.movement import narrow
 from adjoint.ops.pointwise import BITS
 from adjoint.ops.pointwise import select as choose
 from adjoint.ops.rows import Wanted, batch_all, full, zeros_like
