@@ -99,3 +99,16 @@ def test_wrong_numbers() -> None:
     for wrong in (0, -1, True, 1.5):
         with pytest.raises(ArgumentError, match="positive integer"):
             threads.set_num_threads(wrong)  # type: ignore[arg-type]
+
+
+def test_runs_are_repeated_bit_by_bit() -> None:
+    """Partial sums of threads are added in one order, whoever is done first."""
+    rng = np.random.default_rng(0)
+    x = ad.tensor(rng.normal(size=(64, 2, 16, 16)).astype(np.float32))
+    w = ad.tensor(rng.normal(size=(3, 2, 3, 3)).astype(np.float32), requires_grad=True)
+    found: list[np.ndarray] = []
+    for _ in range(10):
+        w.grad = None
+        F.conv2d(x, w).square().sum().backward()
+        found.append(w.grad.numpy())
+    assert all((g == found[0]).all() for g in found)

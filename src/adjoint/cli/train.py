@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 OUT = Path("runs/lenet")
 WEIGHTS = "lenet.safetensors"
-WEIGHT_DECAY = 0.1
+# Found on a part of the training set held out, never on the test set.
+WEIGHT_DECAY, LABEL_SMOOTHING = 0.1, 0.1
 
 
 def lenet(
@@ -59,6 +60,7 @@ def lenet(
     usual = preset(data)
     settings = {
         "model": "lenet", "data": data, "seed": seed, "lr": lr, "weight_decay": WEIGHT_DECAY,
+        "label_smoothing": LABEL_SMOOTHING,
         "epochs": usual.epochs if epochs is None else epochs,
         "batch_size": usual.batch_size if batch_size is None else batch_size,
         "box": usual.box, "through": usual.through,
@@ -92,7 +94,8 @@ def _train(images: Handwriting, settings: dict[str, Any], out: Path) -> int:
 
     train, test = _loaders(images, settings)
     manual_seed(settings["seed"])
-    model, loss = LeNet(), CrossEntropyLoss()
+    model = LeNet()
+    loss = CrossEntropyLoss(label_smoothing=settings["label_smoothing"])
     optimizer = AdamW(model.parameters(), settings["lr"], weight_decay=settings["weight_decay"])
     settings["parameters"] = sum(p.numel() for p in model.parameters())
     _announce(images, settings)
@@ -132,7 +135,8 @@ def _announce(images: Handwriting, settings: dict[str, Any]) -> None:
         f"test images of {SIZE}x{SIZE}, sha256 {settings['data_sha256']}\n"
         f"model  LeNet, {settings['parameters']:,} parameters\n"
         f"run    seed {settings['seed']}, epochs {settings['epochs']}, "
-        f"batch {settings['batch_size']}, AdamW from lr {settings['lr']:g}",
+        f"batch {settings['batch_size']}, AdamW from lr {settings['lr']:g}, "
+        f"label smoothing {settings['label_smoothing']:g}",
         flush=True,
     )
 

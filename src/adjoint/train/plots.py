@@ -30,7 +30,7 @@ def save_training_figure(
     FigureCanvasAgg(figure)  # draws without a window
     left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.1))
     numbers = [epoch.number for epoch in history.epochs]
-    _curves(left, numbers, "cross-entropy (nats)",
+    _curves(left, numbers, "loss",
             train=[e.train_loss for e in history.epochs],
             test=[e.test_loss for e in history.epochs])  # fmt: skip
     left.set_title("Loss")
