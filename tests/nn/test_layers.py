@@ -249,3 +249,24 @@ def test_wrong_arguments() -> None:
         nn.MSELoss("maen")
     with pytest.raises(ShapeError, match="negative"):
         nn.Linear(-1, 3)
+
+
+@pytest.mark.feature("M1")
+def test_modules_in_a_plain_list_are_noticed() -> None:
+    class Net(nn.Module):
+        def __init__(self, container: Any) -> None:
+            super().__init__()
+            self.blocks = container
+
+    layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
+    for container in (layers, {"a": layers[0]}, [nn.Parameter(ad.ones(2))]):
+        with pytest.warns(UserWarning, match=r"Net.inner.blocks is a plain .*ModuleList"):
+            outer = nn.Module()
+            outer.__class__ = type("Net", (nn.Module,), {})
+            outer.inner = Net(container)
+            list(outer.parameters())
+    assert len(list(Net(nn.ModuleList(layers)).parameters())) == 4
+    assert list(Net(tuple(layers)).parameters()) == []  # hidden on purpose
+    both = Net(layers)
+    both.net = nn.Sequential(*layers)  # found by another way
+    assert len(list(both.parameters())) == 4

@@ -10,6 +10,7 @@ from adjoint.base import errors
 from adjoint.base.errors import AdjointError
 from adjoint.base.tree import Rebuild
 from adjoint.ir.node import state
+from adjoint.nn.hidden import warn_of_hidden
 from adjoint.nn.naming import place_error
 from adjoint.nn.parameter import Parameter
 from adjoint.nn.state import IncompatibleKeys, load_state, saved_state
@@ -176,7 +177,9 @@ class Module:
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
-        """All parameters with their dotted names; a shared one once, under its first name."""
+        """All parameters with their dotted names; a shared one once, under its first name.
+        Warns of plain lists and dicts of modules: what they hold is not found."""
+        warn_of_hidden(self)
         return self._named("_parameters", prefix, recurse, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
