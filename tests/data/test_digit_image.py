@@ -28,6 +28,19 @@ def test_ink_is_light_in_the_middle_and_fills_the_box() -> None:
     assert found.max() == 1
 
 
+def test_the_centre_of_mass_stands_in_the_middle() -> None:
+    paper = np.zeros((40, 40), np.uint8)
+    paper[5:35, 5:10] = 255
+    paper[30:35, 10:35] = 255  # an L: its mass lies low and left
+    found = digit_image(paper, size=32, box=20, by_mass=True)
+    grid = np.arange(32) + 0.5
+    rows, columns = (found.sum(axis) @ grid / found.sum() for axis in (1, 0))
+    assert abs(rows - 16) <= 0.5
+    assert abs(columns - 16) <= 0.5
+    plain = digit_image(paper, size=32, box=20)
+    assert abs(plain.sum(0) @ grid / plain.sum() - 16) > 1
+
+
 def test_light_on_dark_is_the_same_digit() -> None:
     np.testing.assert_allclose(digit_image(255 - sheet()), digit_image(sheet()), atol=1e-6)
 

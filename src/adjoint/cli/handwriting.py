@@ -23,20 +23,21 @@ class Preset:
     """Usual settings for a data set, and what a picture needs to look like its images.
 
     ``box``: the side of the square the ink fills. ``through``: the side of the coarser grid the
-    images were scanned on, or None.
+    images were scanned on, or None. ``by_mass``: centred by mass, not by extent.
     """
 
     epochs: int
     batch_size: int
     box: int
     through: int | None
+    by_mass: bool
 
 
 PRESETS = {
     # bitmaps of 32x32, counted in blocks of 4x4
-    "digits": Preset(epochs=20, batch_size=32, box=32, through=8),
+    "digits": Preset(epochs=20, batch_size=32, box=32, through=8, by_mass=False),
     # 28x28 with a margin, as in the paper; the ink fills 20x20
-    "mnist": Preset(epochs=8, batch_size=64, box=20, through=None),
+    "mnist": Preset(epochs=8, batch_size=64, box=20, through=None, by_mass=True),
 }
 
 

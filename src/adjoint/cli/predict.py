@@ -10,6 +10,7 @@ from adjoint.base import errors
 from adjoint.cli.handwriting import SIZE, standardised
 from adjoint.cli.own_name import own_name
 
+PICTURE = ("box", "through", "by_mass")  # how a picture is brought to the form of the data
 DEFAULT_WEIGHTS = Path("runs/lenet/lenet.safetensors")
 
 
@@ -48,7 +49,7 @@ def _probabilities(file: Path, weights: Path) -> list[float]:
 
     settings = _settings(weights)
     gray = read_image(file, mode="gray").numpy()[0]
-    picture = digit_image(gray, SIZE, settings["box"], settings["through"])
+    picture = digit_image(gray, SIZE, *(settings[key] for key in PICTURE))
     x = from_numpy(standardised(picture[None, None], settings["mean"], settings["std"]))
     model = LeNet()
     model.load_state_dict(load(weights))
@@ -64,9 +65,7 @@ def _settings(weights: Path) -> dict[str, Any]:
     settings: Any = None
     try:
         settings = json.loads(load_metadata(weights)["config"])
-        known = (
-            settings["model"] == "lenet" and {"box", "through", "mean", "std"} <= settings.keys()
-        )
+        known = settings["model"] == "lenet" and settings.keys() >= {*PICTURE, "mean", "std"}
     except (KeyError, TypeError, ValueError, AttributeError):
         known = False
     if not known:

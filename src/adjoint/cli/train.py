@@ -63,7 +63,7 @@ def lenet(
         "label_smoothing": LABEL_SMOOTHING,
         "epochs": usual.epochs if epochs is None else epochs,
         "batch_size": usual.batch_size if batch_size is None else batch_size,
-        "box": usual.box, "through": usual.through,
+        "box": usual.box, "through": usual.through, "by_mass": usual.by_mass,
     }  # fmt: skip
     _check(settings)
     images = load(data, data_dir, download)

@@ -11,13 +11,18 @@ INK = 0.3  # of the strongest contrast: what counts as ink when its extent is me
 
 
 def digit_image(
-    gray: np.ndarray, size: int = 32, box: int = 20, through: int | None = None
+    gray: np.ndarray,
+    size: int = 32,
+    box: int = 20,
+    through: int | None = None,
+    by_mass: bool = False,
 ) -> np.ndarray:
     """A uint8 picture (H, W) as float32 (size, size) in [0, 1]: light ink, black background.
 
     A light background is inverted, the ink cut out, scaled so that its longer side is ``box``, and
-    put in the middle. ``through`` averages over a coarser grid of that many pixels a side and
-    scales up again. Raises ArgumentError for a picture without contrast.
+    put in the middle: its bounding box or, as in MNIST, its centre of mass. ``through`` averages
+    over a coarser grid of that many pixels a side and scales up again. Raises ArgumentError for a
+    picture without contrast.
     """
     ink = _on_black(gray)
     rows, columns = (np.flatnonzero((ink > INK).any(axis=axis)) for axis in (1, 0))
@@ -27,13 +32,23 @@ def digit_image(
     small = np.clip(_area_matrix(cut.shape[0], height) @ cut @ _area_matrix(cut.shape[1], width).T,
                     0, 1)  # fmt: skip
     out = np.zeros((size, size), np.float32)
-    top, left = (size - height) // 2, (size - width) // 2
+    top, left = (_start(small, axis, size, by_mass) for axis in (0, 1))
     out[top : top + height, left : left + width] = small
     if through is not None:
         step = size // through
         coarse = out.reshape(through, step, through, step).mean(axis=(1, 3))
         out = resize_images(coarse, size, "bilinear")
     return out.astype(np.float32)
+
+
+def _start(ink: np.ndarray, axis: int, size: int, by_mass: bool) -> int:
+    """Where along ``axis`` the ink begins, so that it stands in the middle and inside."""
+    extent = ink.shape[axis]
+    if not by_mass:
+        return (size - extent) // 2
+    weight = ink.sum(axis=1 - axis)
+    centre = float((weight * (np.arange(extent) + 0.5)).sum() / weight.sum())
+    return min(max(round(size / 2 - centre), 0), size - extent)
 
 
 def _on_black(gray: np.ndarray) -> np.ndarray:
