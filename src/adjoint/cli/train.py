@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 OUT = Path("runs/lenet")
 WEIGHTS = "lenet.safetensors"
-# Found on a part of the training set held out, never on the test set.
+# These two were found on a part of the training set held out, not on the test set.
 WEIGHT_DECAY, LABEL_SMOOTHING = 0.1, 0.1
 
 
