@@ -4,9 +4,11 @@
 
 Goto's scheme (Goto and van de Geijn, Anatomy of high-performance matrix multiplication, 2008).
 ``depth`` rows of b and columns of a are worked off at a time. They are copied into panels as wide
-as a tile, in the order in which the innermost loop reads them; copying reads through strides, so
-a transposed or sliced operand costs nothing more. The micro-kernel holds a tile of c in vector
-registers and adds one outer product per step of k.
+as a tile (see ``panels``), or read where they are when that is as good. The micro-kernel holds a
+tile of c in vector registers and adds one outer product per step of k.
+
+A convolution is the same product, with b read through two tables, ``x[rows[k] + columns[j]]``:
+windows are never copied into a matrix. c may be written through a table as well.
 
 Every element of c is the sum of its blocks of ``depth`` products, each block summed in the order
 of k; neither tiles nor threads change that, so neither changes a bit of the result.
@@ -14,21 +16,32 @@ of k; neither tiles nor threads change that, so neither changes a bit of the res
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
+from adjoint.base.dtype import DType
+from adjoint.compile import elements
 from adjoint.compile.backends.cpu.target import Target
-from adjoint.compile.backends.llvm import Writer, ir
+from adjoint.compile.code import POINTER, WORD, Function, Kind, Value
+from adjoint.compile.panels import Panels, first_lanes, least, prefetch, up
 
-RECORD = (  # what the entry reads, 64 bits each; strides in elements
-    "a", "b", "c", "m", "n", "k", "a_row", "a_column", "b_row", "b_column", "c_row", "c_column",
-    "a_batch", "b_batch", "c_batch", "rows", "columns", "grid_columns", "grid", "jobs", "depth",
-    "height", "scratch", "scratch_size", "counter",
+WORDS = (  # what the record says after the addresses of a, b and c; strides in elements
+    "after", "after_record",  # a function that finishes blocks of c, and its record; or 0
+    "task",  # 0: the product; 1, 2: only pack a or b into c
+    "m", "n", "k", "depth",
+    "rows", "columns", "across", "grid", "height",  # blocks of c, how many in a row and in all
+    "inner", "middle",  # a batch of ? x middle x inner products
+    "a_batch", "a_batch_1", "a_batch_2", "b_batch", "b_batch_1", "b_batch_2",
+    "c_batch", "c_batch_1", "c_batch_2",
+    "a_row", "a_column", "a_run", "a_jump",  # k in pieces of a_run, a_jump apart; 0: a table
+    "b_row", "b_column", "b_rows", "b_columns",  # tables of b, or 0
+    "c_row", "c_columns",  # and of c
+    "a_placed", "a_tile", "a_lane", "a_step",  # not 0: a is read where it is
+    "b_placed", "b_tile", "b_step",  # 1: whole panels of b are, 2: all are
 )  # fmt: skip
-RECORD_FORMAT = f"{len(RECORD)}q"
-AHEAD = 12  # rows that are asked for in advance
+RECORD = ("a", "b", "c", *WORDS)
+AFTER = RECORD.index("after")
+PRODUCT, PACK_A, PACK_B = range(3)
 SLACK = 64  # elements behind the panels that whole vectors may touch
 
 
@@ -75,394 +88,389 @@ def scratch_size(tile: Tile, columns: int, depth: int, height: int) -> int:
     return -(-(tile.rows * tile.columns + panels * depth + SLACK) // page) * page
 
 
-def module_text(target: Target, bits: int, kind: type[Template] | None = None) -> str:
-    """LLVM IR with the function ``gemm(record, thread)``.
+def module_text(target: Target, dtype: DType, out: DType) -> str:
+    """LLVM IR with ``kernel(record, begin, end, scratch)``; a unit of work is a block of c.
 
-    It takes jobs, blocks of c of ``rows`` by ``columns``, from the record's counter until none is
-    left. Any number of threads may call it with the same record; thread i packs into the i-th
-    piece of the scratch memory.
+    out: the dtype of c: ``dtype``, or float32 where that has 16 bits.
     """
-    lib = ir()
-    module = lib.Module(f"gemm_f{bits}", context=lib.Context())
-    module.triple = target.triple
-    (kind or Template)(module, target, tile_for(target, bits)).write()
-    return str(module)
+    return Template(target, dtype, out).write()
 
 
-class Template:
+class Template(Panels):
     """Writes the functions of one module."""
 
-    def __init__(self, module: Any, target: Target, tile: Tile) -> None:
-        lib = ir()
-        self.module = module
-        self.target = target
-        self.tile = tile
-        self.element = lib.FloatType() if tile.bits == 32 else lib.DoubleType()
-        self.word = lib.IntType(64)
-        self.pointer = lib.PointerType()
+    def __init__(self, target: Target, dtype: DType, out: DType) -> None:
+        super().__init__(target, dtype)
+        self.out = out
+        self.tile = tile_for(target, self.wide.bits)
+        self.direct = self.wide is out  # sums can go straight to c
 
-    def write(self) -> None:
+    def in_c(self, f: Function, c: Value, index: Value | int) -> Value:
+        """The address of an element of c."""
+        return f.at(c, index, elements.stored(self.out))
+
+    def write(self) -> str:
         tile = self.tile
-        self.turn = self.write_turn()
-        self.pack_a = self.pack("pack_a", tile.rows)
-        self.pack_b = self.write_pack_b()
-        self.kernels = {
-            (rows, vectors): self.micro(f"micro_{rows}_{vectors}", rows, vectors)
-            for rows in (tile.rows, tile.few)
-            for vectors in (tile.vectors, 1)
-        }
-        self.copy = self.copy_out()
-        self.strip = self.write_strip()
-        self.block = self.write_block()
-        self.entry()
+        for width in (tile.rows, tile.columns):
+            self.write_pack(width)
+        self.write_gather(tile.rows)
+        self.write_window(tile.columns)
+        for vectors in (tile.vectors, 1):
+            self.write_micro(tile.rows, vectors)
+            self.write_micro(tile.few, vectors)
+        self.write_copy()
+        self.write_strip()
+        self.write_panels_of_b()
+        self.write_block()
+        self.write_packing()
+        self.write_entry()
+        return str(self.module)
 
-    def begin(self, name: str, pointers: int, words: int) -> Writer:
-        kinds = [self.pointer] * pointers + [self.word] * words
-        w = Writer(self.module, name, kinds)
-        if name != "gemm":
-            w.function.linkage = "internal"
-        return w
+    # --- a tile -------------------------------------------------------------------------------
 
-    def multiply_add(self, w: Writer, a: Any, b: Any, c: Any) -> Any:
-        """a * b + c on vectors, rounded once where the CPU can."""
-        if not self.target.fma:
-            return w.b.fadd(w.b.fmul(a, b), c)
-        name = f"llvm.fma.v{self.tile.lanes}f{self.tile.bits}"
-        return w.intrinsic(name, c.type, [a, b, c])
-
-    def micro(self, name: str, rows: int, vectors: int) -> Any:
-        """c tile = panel of a @ panel of b, or += with ``add``; ``step`` is the row stride of c."""
-        tile, element = self.tile, self.element
-        w = self.begin(name, 3, 3)
-        a, b, c, k, step, add = w.arguments
-        vector = w.vector(element, tile.lanes)
-        zero = w.lib.Constant(vector, None)
-        self.fetch(w, c, step, rows, vectors * tile.lanes)
-        start = [zero] * (rows * vectors)
-        with w.loop(w.number(0), k, w.number(1), [a, b, *start]) as loop:
-            a, b, *sums = loop.values
-            row = [
-                w.load(vector, w.at(b, v * tile.lanes, element), tile.lanes * tile.nbytes)
-                for v in range(vectors)
-            ]
+    def write_micro(self, rows: int, vectors: int) -> None:
+        """micro(a, b, c, k, a_row, a_step, b_step, c_row, add, last): c tile = rows of a times
+        columns of b, or += with ``add``. Rows after ``last`` repeat it in a low tile."""
+        f = self.function(f"micro_{rows}_{vectors}", 3, 7)
+        _, b, c, k, a_row, a_step, b_step, c_row, add, _ = f.arguments
+        size, lanes = f.number(self.size), self.lanes
+        a_row, a_step, b_step, c_row = (f.mul(x, size) for x in (a_row, a_step, b_step, c_row))
+        places = self._places(f, c, c_row, rows)
+        for place in places:
+            for first in range(0, vectors * lanes * self.size, 64):
+                prefetch(f, f.at(place, first, "i8"), 1)
+        starts, group = self._starts(f, rows, a_row)
+        zero = f.number(0, self.vector)
+        count = rows * vectors
+        with f.loop(0, k, 1, [*starts, b, *[zero] * count]) as loop:
+            pointers, b, sums = loop.values[:-count - 1], loop.values[-count - 1], loop.values[-count:]
+            row = [f.load(self.vector, self.to(f, b, v * lanes)) for v in range(vectors)]
             for i in range(rows):
-                scalar = w.load(element, w.at(a, i, element), tile.nbytes)
-                factor = w.splat(scalar, tile.lanes)
+                pointer = pointers[i // group]
+                unit = ("", "i8", "i16")[i % group]  # a_row once or twice: the CPU scales it
+                place = f.at(pointer, a_row, unit) if unit else pointer
+                factor = f.splat(f.load(Kind(self.element), place), lanes)
                 for v, other in enumerate(row):
                     at = i * vectors + v
-                    sums[at] = self.multiply_add(w, factor, other, sums[at])
-            loop.carry = [w.at(a, tile.rows, element), w.at(b, tile.columns, element), *sums]
-        sums = loop.values[2:]
-        places = [
-            w.at(c, w.b.add(w.b.mul(step, w.number(i)), w.number(v * tile.lanes)), element)
-            for i in range(rows)
-            for v in range(vectors)
-        ]
-        with w.either(w.b.icmp_signed("!=", add, w.number(0))) as (then, otherwise):
-            with then:
-                for place, value in zip(places, sums, strict=True):
-                    old = w.load(vector, place, tile.nbytes)
-                    w.store(w.b.fadd(old, value), place, tile.nbytes)
-            with otherwise:
-                for place, value in zip(places, sums, strict=True):
-                    w.store(value, place, tile.nbytes)
-        w.end()
-        return w.function
+                    sums[at] = f.fma(factor, other, sums[at])
+            moved = [f.at(x, a_step, "i8") for x in pointers]
+            loop.carry = [*moved, f.at(b, b_step, "i8"), *sums]
+        sums = loop.values[-count:]
+        adds = f.compare("ne", add, f.number(0))
+        targets = [self.to(f, places[i // vectors], i % vectors * lanes) for i in range(count)]
+        with f.when(adds):
+            for place, value in zip(targets, sums, strict=True):
+                f.store(f.add(f.load(self.vector, place), value), place)
+        with f.when(f.compare("eq", add, f.number(0))):
+            for place, value in zip(targets, sums, strict=True):
+                f.store(value, place)
+        f.end()
 
-    def fetch(self, w: Writer, c: Any, step: Any, rows: int, columns: int) -> None:
-        """Ask for the lines of a tile of c, which are needed when its sums are done."""
-        for i in range(rows):
-            row = w.at(c, w.b.mul(step, w.number(i)), self.element)
-            for first in range(0, columns, 64 // self.tile.nbytes):
-                self.prefetch(w, w.at(row, first, self.element), 1)
+    def _places(self, f: Function, start: Value, step: Value, count: int) -> list[Value]:
+        """``count`` addresses, ``step`` bytes apart."""
+        return [f.at(start, f.mul(step, f.number(i)), "i8") for i in range(count)]
 
-    def prefetch(self, w: Writer, place: Any, write: int) -> None:
-        """Bring a line into the cache; nothing happens where there is no memory."""
-        keep, data = 3, 1
-        numbers = [w.lib.Constant(w.lib.IntType(32), x) for x in (write, keep, data)]
-        w.intrinsic("llvm.prefetch.p0", w.lib.VoidType(), [place, *numbers])
+    def _starts(self, f: Function, rows: int, a_row: Value) -> tuple[list[Value], int]:
+        """Pointers to rows of a, and how many rows each stands for."""
+        a, last = f.arguments[0], f.arguments[9]
+        if rows == self.tile.few:
+            places = [f.mul(least(f, f.number(i), last), a_row) for i in range(rows)]
+            return [f.at(a, place, "i8") for place in places], 1
+        return [f.at(a, f.mul(f.number(i), a_row), "i8") for i in range(0, rows, 3)], 3
 
-    def copy_out(self) -> Any:
-        """Part of a tile in memory to c through both strides, or added to it."""
-        size, lanes = self.tile.nbytes, self.tile.lanes
-        w = self.begin("copy_out", 2, 5)
-        tile, c, rows, columns, row_step, column_step, add = w.arguments
-        zero, one = w.number(0), w.number(1)
-        adds = w.b.icmp_signed("!=", add, zero)
-        side_by_side = w.b.icmp_signed("==", column_step, one)
-        whole = w.b.mul(w.b.udiv(columns, w.number(lanes)), w.number(lanes))
-        whole = w.b.select(side_by_side, whole, zero)
-        with w.loop(zero, rows, one) as i:
-            source = w.at(tile, w.b.mul(i.index, w.number(self.tile.columns)), self.element)
-            target = w.at(c, w.b.mul(i.index, row_step), self.element)
+    def write_copy(self) -> None:
+        """copy(tile, c, table, rows, columns, c_row, add): part of a tile in memory to c, or
+        added to it; column j goes to ``table[j] - table[0]``, or next to the one before."""
+        f = self.function("copy", 3, 4)
+        spare, c, table, rows, columns, c_row, add = f.arguments
+        adds = f.compare("ne", add, f.number(0))
+        stored = f.compare("eq", add, f.number(0))
+        linear = f.compare("eq", f.emit(WORD, f"ptrtoint {table.typed} to i64"), f.number(0))
+        whole = f.select(linear, f.two("and", columns, f.number(-self.lanes)), f.number(0))
+        done = f.select(linear, columns, f.number(0)) if self.masks else whole
+        left = f.sub(columns, whole)
+        mask = first_lanes(f, left, self.lanes) if self.masks else None
 
-            def move(kind: Any, start: Any, stop: Any, count: int) -> None:
-                with w.loop(start, stop, w.number(count)) as j:
-                    value = w.load(kind, w.at(source, j.index, self.element), size)
-                    place = w.at(target, w.b.mul(j.index, column_step), self.element)
-                    with w.either(adds) as (then, otherwise):
-                        with then:
-                            w.store(w.b.fadd(w.load(kind, place, size), value), place, size)
-                        with otherwise:
-                            w.store(value, place, size)
+        def move(source: Value, place: Value, lanes: int, mask: Value | None) -> None:
+            value = f.load(Kind(self.element, lanes), source)
+            if self.direct:  # 16-bit results come in one piece
+                with f.when(adds):
+                    old = elements.load(f, self.out, place, lanes, mask)
+                    elements.store(f, f.add(old, value), self.out, place, mask)
+                with f.when(stored):
+                    elements.store(f, value, self.out, place, mask)
+            else:
+                elements.store(f, value, self.out, place, mask)
 
-            move(w.vector(self.element, lanes), zero, whole, lanes)
-            move(self.element, whole, columns, 1)
-        w.end()
-        return w.function
+        with f.loop(0, rows) as i:
+            source = self.to(f, spare, f.mul(i.index, f.number(self.tile.columns)))
+            place = self.in_c(f, c, f.mul(i.index, c_row))
+            with f.loop(0, whole, self.lanes) as j:
+                move(self.to(f, source, j.index), self.in_c(f, place, j.index), self.lanes, None)
+            if mask is not None:
+                is_left = f.two("and", linear, f.compare("sgt", left, f.number(0)))
+                with f.when(is_left):
+                    move(self.to(f, source, whole), self.in_c(f, place, whole), self.lanes, mask)
+            with f.when(linear), f.loop(done, columns) as j:
+                move(self.to(f, source, j.index), self.in_c(f, place, j.index), 0, None)
+            bent = f.two("xor", linear, f.number(1, linear.kind))
+            with f.when(bent):
+                start = f.load(WORD, table)
+                with f.loop(0, columns) as j:
+                    shift = f.sub(f.load(WORD, f.at(table, j.index, "i64")), start)
+                    move(self.to(f, source, j.index), self.in_c(f, place, shift), 0, None)
+        f.end()
 
-    def write_strip(self) -> Any:
-        """One panel of a times one panel of b: a whole tile, or pieces of it at the edges."""
+    def write_strip(self) -> None:
+        """strip(a, b, c, spare, table, k, rows, columns, a_row, a_step, b_step, c_row, add): rows
+        of a by one panel of b: a whole tile, or pieces of it at the edges."""
         tile = self.tile
-        w = self.begin("strip", 4, 6)
-        rows, columns = w.arguments[5:7]
-        zero, lanes = w.number(0), w.number(tile.lanes)
-        for vectors, fits in ((1, w.b.icmp_signed("<=", columns, lanes)), (tile.vectors, None)):
-            with nullcontext() if fits is None else w.when(fits):
-                whole = w.b.icmp_signed("==", rows, w.number(tile.rows))
-                with w.either(whole) as (then, otherwise):
-                    with then:
-                        self.piece(w, tile.rows, vectors, zero)
-                    with otherwise, w.loop(zero, rows, w.number(tile.few)) as loop:
-                        self.piece(w, tile.few, vectors, loop.index)
-                w.end()
-        return w.function
+        f = self.function("strip", 5, 8)
+        rows, columns = f.arguments[6:8]
+        for vectors in (1, tile.vectors):
+            fits = f.compare("sle", columns, f.number(tile.lanes))
+            with self.either(f, fits) if vectors == 1 else nullcontext():
+                with self.either(f, f.compare("eq", rows, f.number(tile.rows))):
+                    self._piece(f, tile.rows, vectors, f.number(0))
+                with f.loop(0, rows, tile.few) as loop:
+                    self._piece(f, tile.few, vectors, loop.index)
+        f.end()
 
-    def piece(self, w: Writer, height: int, vectors: int, first: Any) -> None:
+    def _piece(self, f: Function, height: int, vectors: int, first: Value) -> None:
         """Rows from ``first`` on by the kernel for ``height`` and ``vectors``: straight into c
         where that takes the whole piece, else by way of the spare tile."""
-        tile, element = self.tile, self.element
-        a, b, c, spare, k, rows, columns, row_step, column_step, add = w.arguments
-        left = w.b.sub(rows, first)
-        tall = w.b.icmp_signed(">=", left, w.number(height))
-        wide = w.b.icmp_signed("==", columns, w.number(vectors * tile.lanes))
-        side_by_side = w.b.icmp_signed("==", column_step, w.number(1))
-        direct = w.b.and_(w.b.and_(tall, wide), side_by_side)
-        place = w.at(c, w.b.mul(first, row_step), element)
-        to = w.b.select(direct, place, spare)
-        step = w.b.select(direct, row_step, w.number(tile.columns))
-        adds = w.b.select(direct, add, w.number(0))
-        w.b.call(self.kernels[height, vectors], [w.at(a, first, element), b, to, k, step, adds])
-        with w.when(w.b.not_(direct)):
-            height_left = w.minimum(left, w.number(height))
-            w.b.call(self.copy, [spare, place, height_left, columns, row_step, column_step, add])
+        a, b, c, spare, table, k, rows, columns, a_row, a_step, b_step, c_row, add = f.arguments
+        tile, name = self.tile, f"micro_{height}_{vectors}"
+        left = least(f, f.sub(rows, first), f.number(height))
+        last = f.sub(left, f.number(1))
+        source = self.to(f, a, f.mul(first, a_row))
+        place = self.in_c(f, c, f.mul(first, c_row))
+        common = (k, a_row, a_step, b_step)
+        direct = f.number(0, Kind("i1"))
+        if self.direct:
+            linear = f.compare("eq", f.emit(WORD, f"ptrtoint {table.typed} to i64"), f.number(0))
+            wide = f.compare("eq", columns, f.number(vectors * tile.lanes))
+            tall = f.compare("eq", left, f.number(height))
+            direct = f.two("and", f.two("and", tall, wide), linear)
+            with f.when(direct):
+                f.run(name, source, b, place, *common, c_row, add, last)
+        with f.when(f.two("xor", direct, f.number(1, direct.kind))):
+            f.run(name, source, b, spare, *common, f.number(tile.columns), f.number(0), last)
+            f.run("copy", spare, place, table, left, columns, c_row, add)
 
-    def write_block(self) -> Any:
-        """One job: a block of c, over all of k."""
-        tile, element = self.tile, self.element
-        w = self.begin("block", 2, 1)
-        record, scratch, job = w.arguments
-        field = read_record(w, record, self.pointer)
-        zero, mr, nr = w.number(0), w.number(tile.rows), w.number(tile.columns)
-        mul, add, sub = w.b.mul, w.b.add, w.b.sub
-        batch, place = w.b.udiv(job, field["grid"]), w.b.urem(job, field["grid"])
-        top = mul(w.b.udiv(place, field["grid_columns"]), field["rows"])
-        left = mul(w.b.urem(place, field["grid_columns"]), field["columns"])
-        rows = w.minimum(field["rows"], sub(field["m"], top))
-        columns = w.minimum(field["columns"], sub(field["n"], left))
+    # --- a block ------------------------------------------------------------------------------
 
-        b_panels = w.at(scratch, tile.rows * tile.columns, element)
-        b_size = mul(mul(w.up(columns, nr), nr), field["depth"])
-        a_panels = w.at(b_panels, b_size, element)
-        with w.loop(zero, field["k"], field["depth"]) as deep:
-            k = w.minimum(field["depth"], sub(field["k"], deep.index))
-            adds = w.b.zext(w.b.icmp_signed("!=", deep.index, zero), self.word)
-            self.panels_of_b(w, field, batch, deep.index, left, columns, k, b_panels)
-            with w.loop(zero, rows, field["height"]) as down:
-                height = w.minimum(field["height"], sub(rows, down.index))
-                first = add(top, down.index)
-                source = self.corner(w, field, "a", batch, first, deep.index)
-                self.pack_all(w, self.pack_a, tile.rows, source, height, k,
-                              (field["a_row"], field["a_column"]), a_panels)  # fmt: skip
-                with w.loop(zero, columns, nr) as j, w.loop(zero, height, mr) as i:
-                    row, column = add(first, i.index), add(left, j.index)
-                    target = self.corner(w, field, "c", batch, row, column)
-                    w.b.call(self.strip, [
-                        w.at(a_panels, mul(i.index, k), element),
-                        w.at(b_panels, mul(j.index, k), element), target, scratch, k,
-                        w.minimum(mr, sub(height, i.index)), w.minimum(nr, sub(columns, j.index)),
-                        field["c_row"], field["c_column"], adds,
-                    ])  # fmt: skip
-        w.end()
-        return w.function
+    def write_block(self) -> None:
+        """block(record, scratch, job): a block of c, over all of k."""
+        tile = self.tile
+        f = self.module.function("block", [POINTER, POINTER, WORD])
+        record, scratch, job = f.arguments
+        field = self.read_record(f, record)
+        batch, place = f.two("udiv", job, field["grid"]), f.two("urem", job, field["grid"])
+        top = f.mul(f.two("udiv", place, field["across"]), field["rows"])
+        left = f.mul(f.two("urem", place, field["across"]), field["columns"])
+        rows = least(f, field["rows"], f.sub(field["m"], top))
+        columns = least(f, field["columns"], f.sub(field["n"], left))
+        a, b, c = self.in_batch(f, field, batch)
+        c = self.in_c(f, c, f.mul(top, field["c_row"]))
+        b_panels = self.to(f, scratch, tile.rows * tile.columns)
+        b_size = f.mul(f.mul(up(f, columns, f.number(tile.columns)), f.number(tile.columns)),
+                       field["depth"])  # fmt: skip
+        a_panels = self.to(f, b_panels, b_size)
+        with f.loop(0, field["k"], field["depth"]) as deep:
+            k = least(f, field["depth"], f.sub(field["k"], deep.index))
+            adds = f.cast("zext", f.compare("ne", deep.index, f.number(0)), "i64")
+            f.run("panels_of_b", record, b, b_panels, deep.index, left, columns, k)
+            with f.loop(0, rows, field["height"]) as down:
+                height = least(f, field["height"], f.sub(rows, down.index))
+                first = f.add(top, down.index)
+                operand = self._rows_of_a(f, field, a, a_panels, (first, height), deep.index, k)
+                self._strips(f, field, (operand, b, c), (b_panels, scratch),
+                             (deep.index, left, columns, k), (down.index, height, adds))  # fmt: skip
+                ends = f.compare("sge", f.add(deep.index, field["depth"]), field["k"])
+                finish = f.two("and", ends, f.compare("ne", field["after"], f.number(0)))
+                with f.when(finish):
+                    row = f.add(f.mul(batch, field["m"]), first)
+                    self._call_after(f, field, row, height, left, columns)
+        f.end()
 
-    def corner(
-        self, w: Writer, field: dict[str, Any], name: str, batch: Any, row: Any, column: Any
-    ) -> Any:
-        """The address of an element of an operand."""
-        offset = w.b.mul(batch, field[f"{name}_batch"])
-        offset = w.b.add(offset, w.b.mul(row, field[f"{name}_row"]))
-        offset = w.b.add(offset, w.b.mul(column, field[f"{name}_column"]))
-        return w.at(field[name], offset, self.element)
-
-    def write_pack_b(self) -> Any:
-        return self.pack("pack_b", self.tile.columns)
-
-    def panels_of_b(
-        self, w: Writer, field: dict[str, Any], batch: Any, deep: Any, left: Any, columns: Any,
-        k: Any, panels: Any,
+    def _call_after(
+        self, f: Function, field: dict[str, Value], row: Value, height: Value, left: Value,
+        columns: Value,
     ) -> None:  # fmt: skip
-        """Rows from ``deep`` on and columns from ``left`` on, into panels."""
-        source = self.corner(w, field, "b", batch, deep, left)
-        steps = (field["b_column"], field["b_row"])
-        self.pack_all(w, self.pack_b, self.tile.columns, source, columns, k, steps, panels)
-
-    def pack_all(
-        self, w: Writer, pack: Any, width: int, source: Any, count: Any, k: Any,
-        steps: Sequence[Any], panels: Any,
-    ) -> None:  # fmt: skip
-        """``count`` rows of a, or columns of b, into panels of ``width``."""
-        across, along = steps
-        with w.loop(w.number(0), count, w.number(width)) as loop:
-            at = loop.index
-            left = w.minimum(w.number(width), w.b.sub(count, at))
-            start = w.at(source, w.b.mul(at, across), self.element)
-            panel = w.at(panels, w.b.mul(at, k), self.element)
-            w.b.call(pack, [start, panel, left, k, across, along])
-
-    def pack(self, name: str, width: int) -> Any:
-        """One panel: ``count`` lines, ``across`` apart, of ``k`` elements, ``along`` apart.
-
-        Where ``count`` is less than the width, other places hold anything: what is computed from
-        them is never stored.
-        """
-        w = self.begin(name, 2, 4)
-        _, _, count, k, across, along = w.arguments
-        one = w.number(1)
-        full = w.b.icmp_signed("==", count, w.number(width))
-        with w.when(w.b.icmp_signed("==", across, one)):
-            with w.either(full) as (then, otherwise):
-                with then:
-                    self.pack_rows(w, width)
-                with otherwise:
-                    self.pack_narrow_rows(w, width)
-            w.end()
-        lanes = w.number(self.tile.lanes)
-        whole = w.b.mul(w.b.udiv(k, lanes), lanes)
-        whole = w.b.select(w.b.icmp_signed("==", along, one), whole, w.number(0))
-        self.pack_transposed(w, width, whole)
-        self.pack_rest(w, width, whole)
-        w.end()
-        return w.function
-
-    def pack_rows(self, w: Writer, width: int) -> None:
-        """The lines lie side by side: whole rows are copied."""
-        source, panel, _, k, _, along = w.arguments
-        size = self.tile.nbytes
-        row = w.vector(self.element, width)
-        with w.loop(w.number(0), k, w.number(1)) as loop:
-            start = w.at(source, w.b.mul(loop.index, along), self.element)
-            # rows may be pages apart, where the processor does not look ahead by itself
-            later = w.at(start, w.b.mul(along, w.number(AHEAD)), self.element)
-            for first in range(0, width, 64 // size):
-                self.prefetch(w, w.at(later, first, self.element), 0)
-            to = w.at(panel, w.b.mul(loop.index, w.number(width)), self.element)
-            w.store(w.load(row, start, size), to, size)
-
-    def pack_narrow_rows(self, w: Writer, width: int) -> None:
-        """The same for less than a panel: vectors, then single elements."""
-        source, panel, count, k, _, along = w.arguments
-        lanes, size = self.tile.lanes, self.tile.nbytes
-        zero, one = w.number(0), w.number(1)
-        whole = w.b.mul(w.b.udiv(count, w.number(lanes)), w.number(lanes))
-        with w.loop(zero, k, one) as loop:
-            start = w.at(source, w.b.mul(loop.index, along), self.element)
-            to = w.at(panel, w.b.mul(loop.index, w.number(width)), self.element)
-            vector = w.vector(self.element, lanes)
-            for kind, first, last, step in (
-                (vector, zero, whole, lanes),
-                (self.element, whole, count, 1),
-            ):
-                with w.loop(first, last, w.number(step)) as j:
-                    value = w.load(kind, w.at(start, j.index, self.element), size)
-                    w.store(value, w.at(to, j.index, self.element), size)
-
-    def pack_transposed(self, w: Writer, width: int, whole: Any) -> None:
-        """Each line is contiguous: squares of ``lanes`` by ``lanes`` are turned in registers.
-
-        Where the width is not a multiple of the lanes, the last vector reaches into the next row
-        of the panel; so the last lines come first, and others write over what it left there.
-        """
-        source, panel, count, _, across, _ = w.arguments
-        last = w.b.sub(count, w.number(1))
-        for first in reversed(range(0, width, self.tile.lanes)):
-            start = w.b.mul(w.minimum(w.number(first), last), across)
-            left = w.b.sub(last, w.number(first))
-            left = w.b.select(w.less(left, w.number(0)), w.number(0), left)
-            w.b.call(self.turn, [
-                w.at(source, start, self.element), w.at(panel, first, self.element), left, whole,
-                across, w.number(width),
-            ])  # fmt: skip
-
-    def write_turn(self) -> Any:
-        """Lines 0 to ``last`` (others repeat it), ``across`` apart, up to ``k``: transposed into
-        vectors ``step`` apart."""
-        w = self.begin("turn", 2, 4)
-        source, panel, last, k, across, step = w.arguments
-        lanes, element, size = self.tile.lanes, self.element, self.tile.nbytes
-        vector = w.vector(element, lanes)
-        starts = [
-            w.at(source, w.b.mul(w.minimum(w.number(i), last), across), element)
-            for i in range(lanes)
-        ]
-        with w.loop(w.number(0), k, w.number(lanes)) as loop:
-            lines = [w.load(vector, w.at(x, loop.index, element), size) for x in starts]
-            to = w.at(panel, w.b.mul(loop.index, step), element)
-            for line in turned(w, lines):
-                w.store(line, to, size)
-                to = w.at(to, step, element)
-        w.end()
-        return w.function
-
-    def pack_rest(self, w: Writer, width: int, done: Any) -> None:
-        """Element by element, from ``done`` on."""
-        source, panel, count, k, across, along = w.arguments
-        element, size = self.element, self.tile.nbytes
-        last = w.b.sub(count, w.number(1))
-        with w.loop(done, k, w.number(1)) as loop:
-            start = w.at(source, w.b.mul(loop.index, along), element)
-            to = w.at(panel, w.b.mul(loop.index, w.number(width)), element)
-            with w.loop(w.number(0), w.number(width), w.number(1)) as j:
-                at = w.b.mul(w.minimum(j.index, last), across)
-                value = w.load(element, w.at(start, at, element), size)
-                w.store(value, w.at(to, j.index, element), size)
-
-    def entry(self) -> None:
-        w = self.begin("gemm", 1, 1)
-        record, thread = w.arguments
-        field = read_record(w, record, self.pointer)
-        offset = w.b.mul(thread, field["scratch_size"])
-        scratch = w.at(field["scratch"], offset, self.element)
-        again, work, done = (w.function.append_basic_block(n) for n in ("again", "work", "done"))
-        w.b.branch(again)
-        w.b.position_at_end(again)
-        counter = w.at(record, RECORD.index("counter"), self.word)
-        job = w.b.atomic_rmw("add", counter, w.number(1), "monotonic")
-        w.b.cbranch(w.less(job, field["jobs"]), work, done)
-        w.b.position_at_end(work)
-        w.b.call(self.block, [record, scratch, job])
-        w.b.branch(again)
-        w.b.position_at_end(done)
-        w.end()
-
-
-def turned(w: Writer, lines: list[Any]) -> list[Any]:
-    """The transpose of a square of vectors: log2(lanes) rounds of interleaving halves."""
-    lanes = len(lines)
-    half = lanes // 2
-    low = [i // 2 + (i % 2) * lanes for i in range(lanes)]
-    high = [place + half for place in low]
-    for _ in range(lanes.bit_length() - 1):
-        pairs = [(lines[i], lines[i + half]) for i in range(half)]
-        lines = [w.shuffle(a, b, order) for a, b in pairs for order in (low, high)]
-    return lines
-
-
-def read_record(w: Writer, record: Any, pointer: Any) -> dict[str, Any]:
-    """The fields of the record by name."""
-    return {
-        name: w.load(
-            pointer if name in ("a", "b", "c", "scratch") else w.word, w.at(record, i, w.word), 8
+        """Let the kernel that follows finish these rows and columns of c."""
+        function, record = (
+            f.emit(POINTER, f"inttoptr {field[name].typed} to ptr")
+            for name in ("after", "after_record")
         )
-        for i, name in enumerate(RECORD)
-    }
+        places = (record, row, f.add(row, height), left, f.add(left, columns))
+        f.do(f"call void {function.text}({', '.join(x.typed for x in places)})")
+
+    def _rows_of_a(
+        self, f: Function, field: dict[str, Value], a: Value, panels: Value,
+        rows: tuple[Value, Value], deep: Value, k: Value,
+    ) -> tuple[Value, Value, Value, Value]:  # fmt: skip
+        """Where rows of a are, how far apart tiles, rows of a tile and steps of k; packed first
+        where they are not read in place."""
+        first, height = rows
+        placed = f.compare("ne", field["a_placed"], f.number(0))
+        width = f.number(self.tile.rows)
+        near = self.of(f, a, f.mul(first, field["a_row"]))
+        with f.when(f.compare("eq", field["a_placed"], f.number(0))):
+            table = f.emit(POINTER, f"inttoptr {field['a_jump'].typed} to ptr")
+            with f.loop(0, height, self.tile.rows) as loop:
+                start = self.of(f, near, f.mul(loop.index, field["a_row"]))
+                f.run(f"gather_{self.tile.rows}", start, self.to(f, panels, f.mul(loop.index, k)),
+                      table, deep, least(f, width, f.sub(height, loop.index)), k, field["a_row"],
+                      field["a_column"], field["a_run"], field["a_jump"])  # fmt: skip
+        offset = f.add(f.mul(first, field["a_tile"]), f.mul(deep, field["a_step"]))
+        there = self.to(f, a, offset)
+        return (
+            f.select(placed, there, panels),
+            f.select(placed, field["a_tile"], k),
+            f.select(placed, field["a_lane"], f.number(1)),
+            f.select(placed, field["a_step"], width),
+        )
+
+    def _strips(
+        self, f: Function, field: dict[str, Value], operands: tuple[tuple[Value, ...], Value, Value],
+        memory: tuple[Value, Value], across: tuple[Value, ...], down: tuple[Value, ...],
+    ) -> None:  # fmt: skip
+        """All tiles of some rows of a block."""
+        tile, zero = self.tile, f.number(0)
+        (a, a_tile, a_lane, a_step), b, c = operands
+        (b_panels, spare), (deep, left, columns, k), (first, height, adds) = memory, across, down
+        table = f.emit(POINTER, f"inttoptr {field['c_columns'].typed} to ptr")
+        has_table = f.compare("ne", field["c_columns"], zero)
+        b_here = self.to(f, b, f.mul(deep, field["b_step"]))
+        all_placed = f.compare("eq", field["b_placed"], f.number(2))
+        some_placed = f.compare("eq", field["b_placed"], f.number(1))
+        c = self.in_c(f, c, f.mul(first, field["c_row"]))
+        null = Value("null", POINTER)
+        with f.loop(0, columns, tile.columns) as j:
+            width = least(f, f.number(tile.columns), f.sub(columns, j.index))
+            full = f.compare("eq", width, f.number(tile.columns))
+            placed = f.two("or", all_placed, f.two("and", some_placed, full))
+            column = f.add(left, j.index)
+            there = self.to(f, b_here, f.mul(column, field["b_tile"]))
+            shift = f.select(some_placed, zero, f.mul(j.index, k))
+            panel = f.select(placed, there, self.to(f, b_panels, shift))
+            step = f.select(placed, field["b_step"], f.number(tile.columns))
+            # a column of c, and whether the panel's columns follow it
+            nothing = f.select(has_table, table, spare)  # some memory that can be read
+            here = f.at(nothing, f.select(has_table, column, zero), "i64")
+            offset = f.select(has_table, f.load(WORD, here), column)
+            length = f.load(WORD, f.at(here, f.select(has_table, field["n"], zero), "i64"))
+            bent = f.two("and", has_table, f.compare("slt", length, width))
+            places = f.select(bent, here, null)
+            target = self.in_c(f, c, offset)
+            with f.loop(0, height, tile.rows) as i:
+                f.run(
+                    "strip", self.to(f, a, f.mul(i.index, a_tile)), panel,
+                    self.in_c(f, target, f.mul(i.index, field["c_row"])), spare, places, k,
+                    least(f, f.number(tile.rows), f.sub(height, i.index)), width, a_lane, a_step,
+                    step, field["c_row"], adds,
+                )  # fmt: skip
+
+    def write_panels_of_b(self) -> None:
+        """panels_of_b(record, b, panels, deep, left, columns, k): the columns that are not read
+        in place, into panels."""
+        f = self.module.function("panels_of_b", [POINTER] * 3 + [WORD] * 4)
+        record, b, panels, deep, left, columns, k = f.arguments
+        field = self.read_record(f, record)
+        width = self.tile.columns
+        with self.either(f, f.compare("eq", field["b_placed"], f.number(2))):
+            pass
+        whole = f.mul(f.two("udiv", columns, f.number(width)), f.number(width))
+        some = f.compare("eq", field["b_placed"], f.number(1))
+        start = f.select(some, whole, f.number(0))
+        with f.loop(start, columns, width) as loop:
+            count = least(f, f.number(width), f.sub(columns, loop.index))
+            panel = self.to(f, panels, f.mul(f.sub(loop.index, start), k))
+            self.panel_of_b(f, field, b, panel, deep, f.add(left, loop.index), count, k)
+        f.end()
+
+    def panel_of_b(
+        self, f: Function, field: dict[str, Value], b: Value, panel: Value, deep: Value,
+        column: Value, count: Value, k: Value,
+    ) -> None:  # fmt: skip
+        """``count`` columns from ``column`` on, packed."""
+        width, lanes = self.tile.columns, self.lanes
+        plain = f.compare("eq", field["b_rows"], f.number(0))
+        with f.when(plain):
+            offset = f.add(f.mul(deep, field["b_row"]), f.mul(column, field["b_column"]))
+            f.run(f"pack_{width}", self.of(f, b, offset), panel, count, k, field["b_column"],
+                  field["b_row"])  # fmt: skip
+        with f.when(f.compare("ne", field["b_rows"], f.number(0))):
+            row_table, column_table = (
+                f.emit(POINTER, f"inttoptr {field[name].typed} to ptr")
+                for name in ("b_rows", "b_columns")
+            )
+            rows = f.at(row_table, deep, "i64")
+            row_runs = f.at(rows, field["k"], "i64")
+            columns = f.at(column_table, column, "i64")
+            column_runs = f.at(columns, field["n"], "i64")
+            with f.loop(0, count, lanes) as loop:
+                at = loop.index
+                f.run(f"window_{width}", b, self.to(f, panel, at), rows, row_runs,
+                      f.at(columns, at, "i64"), f.at(column_runs, at, "i64"),
+                      least(f, f.number(lanes), f.sub(count, at)), k)  # fmt: skip
+
+    # --- the record and the entry -------------------------------------------------------------
+
+    def read_record(self, f: Function, record: Value) -> dict[str, Value]:
+        """The fields of the record by name."""
+        return {
+            name: f.load(POINTER if i < 3 else WORD, f.at(record, i, "i64"))
+            for i, name in enumerate(RECORD)
+        }
+
+    def in_batch(
+        self, f: Function, field: dict[str, Value], batch: Value
+    ) -> tuple[Value, Value, Value]:
+        """Where the three matrices of one product begin."""
+        two = f.two("urem", batch, field["inner"])
+        rest = f.two("udiv", batch, field["inner"])
+        one = f.two("urem", rest, field["middle"])
+        zero = f.two("udiv", rest, field["middle"])
+        found: list[Value] = []
+        for name in "abc":
+            offset = f.mul(zero, field[f"{name}_batch"])
+            offset = f.add(offset, f.mul(one, field[f"{name}_batch_1"]))
+            offset = f.add(offset, f.mul(two, field[f"{name}_batch_2"]))
+            at = self.in_c if name == "c" else self.of
+            found.append(at(f, field[name], offset))
+        return found[0], found[1], found[2]
+
+    def write_packing(self) -> None:
+        """packing(record, scratch, job): one panel of a or b, over all of k, for later products."""
+        tile = self.tile
+        f = self.module.function("packing", [POINTER, POINTER, WORD])
+        record, _, job = f.arguments
+        field = self.read_record(f, record)
+        batch, place = f.two("udiv", job, field["grid"]), f.two("urem", job, field["grid"])
+        a, b, _ = self.in_batch(f, field, batch)
+        k = field["k"]
+        for task, width, size in ((PACK_A, tile.rows, "m"), (PACK_B, tile.columns, "n")):
+            with f.when(f.compare("eq", field["task"], f.number(task))):
+                first = f.mul(place, f.number(width))
+                panel = self.to(f, field["c"], f.mul(f.mul(job, f.number(width)), k))
+                count = least(f, f.number(width), f.sub(field[size], first))
+                if task == PACK_B:
+                    self.panel_of_b(f, field, b, panel, f.number(0), first, count, k)
+                    continue
+                table = f.emit(POINTER, f"inttoptr {field['a_jump'].typed} to ptr")
+                f.run(f"gather_{width}", self.of(f, a, f.mul(first, field["a_row"])), panel, table,
+                      f.number(0), count, k, field["a_row"], field["a_column"], field["a_run"],
+                      field["a_jump"])  # fmt: skip
+        f.end()
+
+    def write_entry(self) -> None:
+        f = self.module.function("kernel", [POINTER, WORD, WORD, POINTER])
+        record, begin, end, scratch = f.arguments
+        task = f.load(WORD, f.at(record, RECORD.index("task"), "i64"))
+        with f.when(f.compare("eq", task, f.number(PRODUCT))), f.loop(begin, end) as job:
+            f.run("block", record, scratch, job.index)
+        with f.when(f.compare("ne", task, f.number(PRODUCT))), f.loop(begin, end) as job:
+            f.run("packing", record, scratch, job.index)
+        f.end()

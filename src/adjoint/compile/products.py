@@ -1,37 +1,28 @@
-"""Eager matrix products: which go to the compiled template, in what blocks, on which threads."""
+"""Eager matrix products by the compiled template, on the threads of the pool."""
 
 from __future__ import annotations
 
 from ctypes import addressof, create_string_buffer
-from functools import cache, lru_cache
+from functools import cache
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from adjoint.compile.backends.cpu import pool
-from adjoint.compile.backends.cpu.link import address
-from adjoint.compile.backends.cpu.target import host
-from adjoint.compile.gemm import RECORD_FORMAT, Template, Tile, module_text, scratch_size, tile_for
+from adjoint.base.dtype import OF_NUMPY, DType
+from adjoint.compile.backends.cpu import link, pool
+from adjoint.compile.backends.cpu.target import Target, host
+from adjoint.compile.blocks import Operand, Plan, key_of, plan_for, writer_of
+from adjoint.compile.code import POINTER, WORD, Module
+from adjoint.compile.gemm import RECORD
+from adjoint.compile.kernel import Kernel
 from adjoint.runtime.threads import get_num_threads
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-DEPTH = 384  # steps of k at a time: a panel of b and one of a stay near the first-level cache
-HEIGHT = 120  # rows of a at a time: they stay in the second-level cache
-WIDEST = 2048  # columns of b at a time
-NARROWEST = 8  # rows and columns; below, most of a tile would be thrown away
-GRAIN = 1 << 18  # multiply-adds that a thread should have at least
-
-
-PACK, PACK_SIZE = Struct(RECORD_FORMAT).pack_into, Struct(RECORD_FORMAT).size
-
-
-class Kernel(NamedTuple):
-    """The compiled product of one element type."""
-
-    start: int
-    tile: Tile
+NARROWEST = 8  # rows and columns; below, NumPy needs less of Python
+TASK = 8  # words in front of the record: what the threads share
+PACK = Struct(f"{TASK + len(RECORD)}q").pack_into
 
 
 def dot(a: Array, b: Array) -> Array:
@@ -45,33 +36,29 @@ def dot(a: Array, b: Array) -> Array:
 def product(a: Array, b: Array) -> Array:
     """a @ b of floats by the compiled template, whatever the size."""
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
+    dtype = OF_NUMPY[a.dtype]
     out = np.empty((*a.shape[:-1], n), a.dtype)
-    if a.ndim > 3:
+    if a.ndim > 5:
         a, b = a.reshape(-1, m, k), b.reshape(-1, k, n)
-    if not (a.flags.c_contiguous and b.flags.c_contiguous):
-        a, b = countable(a), countable(b)
-    size = a.itemsize
-    a_start, a_batch, a_row, a_column = layout(a, size)
-    b_start, b_batch, b_row, b_column = layout(b, size)
-    batch = len(a) if a.ndim == 3 else 1
-    run_product(
-        Template, size, batch, m, n, k, a_start, b_start, out.__array_interface__["data"][0],
-        a_row, a_column, b_row, b_column, n, 1, a_batch, b_batch, m * n,
-    )  # fmt: skip
+    a, b = countable(a), countable(b)
+    sizes = (1, 1, 1, *a.shape[:-2])[-3:]
+    batch = (sizes[0], sizes[1], sizes[2])
+    c = Operand((sizes[1] * sizes[2] * m * n, sizes[2] * m * n, m * n), n, 1)
+    plan = plan_for(dtype, dtype, batch, m, n, k, operand(a), operand(b), c, get_num_threads())
+    run(plan, dtype, *(x.__array_interface__["data"][0] for x in (a, b, out)))
     return out
 
 
-def run_product(
-    kind: type[Template], size: int, batch: int, m: int, n: int, k: int, *layout: int
-) -> None:
-    """``batch`` products of ``kind`` and elements of ``size`` bytes; ``layout``: the record from
-    the addresses on, up to the strides of the batch."""
-    a, b, c, *steps = layout
-    plan = plan_for(kind, size * 8, batch, m, n, k, get_num_threads())
+def run(plan: Plan, dtype: DType, *places: int) -> None:
+    """Do what ``plan`` says with the operands at ``places``."""
     space = FREE.pop() if FREE else Workspace()  # one list step: safe between threads
-    memory = space.reserve(plan.parts * plan.size * size)
-    PACK(space.record, 0, a, b, c, m, n, k, *steps, *plan.blocks, memory, plan.size, 0)
-    pool.run(plan.start, space.address, plan.parts)
+    parts = min(plan.jobs, get_num_threads())
+    memory = space.reserve(parts * plan.scratch)
+    PACK(
+        space.record, 0, compiled(dtype, dtype), space.address + 8 * TASK, plan.jobs, memory,
+        plan.scratch, 0, 0, 0, *places, *plan.words,
+    )  # fmt: skip
+    pool.run(runner(), space.address, parts)
     FREE.append(space)
 
 
@@ -84,18 +71,19 @@ def countable(array: Array) -> Array:
     return array if odd & (size - 1) == 0 else np.ascontiguousarray(array)
 
 
-def layout(array: Array, size: int) -> tuple[int, int, int, int]:
-    """Address, and strides of batch, rows and columns in elements."""
-    *batch, row, column = array.strides
-    start = array.__array_interface__["data"][0]
-    return start, batch[0] // size if batch else 0, row // size, column // size
+def operand(array: Array) -> Operand:
+    """How a batch of matrices lies in memory."""
+    size = array.itemsize
+    *batch, row, column = (step // size for step in array.strides)
+    lead = (0, 0, 0, *batch)
+    return Operand((lead[-3], lead[-2], lead[-1]), row, column)
 
 
 class Workspace:
     """The record of one call, and memory for panels; taken for a call and kept for the next."""
 
     def __init__(self) -> None:
-        self.record = create_string_buffer(PACK_SIZE)
+        self.record = create_string_buffer(8 * (TASK + len(RECORD)))
         self.address = addressof(self.record)
         self.memory = np.empty(0, np.uint8)
         self.start = 0
@@ -111,55 +99,38 @@ class Workspace:
 FREE: list[Workspace] = []
 
 
-class Plan(NamedTuple):
-    """How one product is done: the kernel's address, threads, scratch memory of each, blocks."""
-
-    start: int
-    parts: int
-    size: int
-    blocks: tuple[int, ...]
-
-
-@lru_cache(4096)
-def plan_for(
-    kind: type[Template], bits: int, batch: int, m: int, n: int, k: int, threads: int
-) -> Plan:
-    """The plan for ``batch`` products of m by k with k by n."""
-    start, tile = compiled(kind, bits)
-    # a batch that goes up evenly, or nearly, needs no smaller jobs
-    wanted = 1 if batch % threads == 0 or batch >= 4 * threads else threads
-    rows, columns = blocks(m, n, wanted, tile)
-    down, across = -(-m // rows), -(-n // columns)
-    depth = -(-k // -(-k // DEPTH))
-    jobs = batch * down * across
-    parts = min(threads, jobs, max(batch * m * n * k // GRAIN, 1))
-    size = scratch_size(tile, columns, depth, min(rows, HEIGHT))
-    return Plan(start, parts, size, (rows, columns, across, down * across, jobs, depth, HEIGHT))
-
-
-def blocks(m: int, n: int, wanted: int, tile: Tile) -> tuple[int, int]:
-    """Rows and columns of a job: one for each of ``wanted`` threads, with little packed twice."""
-    best = (m, n)
-    least = None
-    for down in range(1, wanted + 1):
-        rows = part(m, down, tile.rows)
-        columns = min(part(n, wanted // down, tile.columns), WIDEST)
-        down_jobs, across_jobs = -(-m // rows), -(-n // columns)
-        longest = rows * columns * -(-down_jobs * across_jobs // wanted)
-        cost = (longest, down_jobs * n + across_jobs * m)
-        if least is None or cost < least:
-            best, least = (rows, columns), cost
-    return best
-
-
-def part(size: int, count: int, unit: int) -> int:
-    """The length of each of ``count`` parts of ``size``, in whole units."""
-    return -(-size // (count * unit)) * unit
+@cache
+def compiled(dtype: DType, out: DType) -> int:
+    """The address of the template for elements of ``dtype`` and results ``out``."""
+    kernel = Kernel("product", key_of(dtype, out), writer_of(dtype, out), (), ())
+    return link.addresses([kernel])[kernel.key]
 
 
 @cache
-def compiled(kind: type[Template], bits: int) -> Kernel:
-    """The product of floats with ``bits``, compiled or from the cache on disk."""
-    target = host()
-    start = address(module_text(target, bits, kind), "gemm")
-    return Kernel(start, tile_for(target, bits))
+def runner() -> int:
+    """The address of a function that shares the jobs of one kernel between threads."""
+    return link.address(runner_text(host()), "share")
+
+
+def runner_text(target: Target) -> str:
+    """LLVM IR with share(task, thread): take jobs from the task's counter until none is left."""
+    module = Module(target)
+    f = module.function("share", [POINTER, WORD])
+    task, thread = f.arguments
+    function, record, jobs, scratch, size = (
+        f.load(kind, f.at(task, i, "i64"))
+        for i, kind in enumerate((POINTER, POINTER, WORD, POINTER, WORD))
+    )
+    own = f.at(scratch, f.mul(thread, size), "i8")
+    counter = f.at(task, 5, "i64")
+    f.jump("again")
+    f.begin("again")
+    job = f.emit(WORD, f"atomicrmw add ptr {counter.text}, i64 1 monotonic")
+    f.branch(f.compare("slt", job, jobs), "work", "done")
+    f.begin("work")
+    after = f.add(job, f.number(1))
+    f.do(f"call void {function.text}({record.typed}, {job.typed}, {after.typed}, {own.typed})")
+    f.jump("again")
+    f.begin("done")
+    f.end()
+    return str(module)

@@ -1,113 +1,112 @@
-"""Program: a Graph made ready to run again and again, node by node, on arrays."""
+"""Program: a Graph compiled; called with arrays again and again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from adjoint.compile.simplify import simplify
+from adjoint.base.shape import Shape
+from adjoint.compile.backends.cpu.link import addresses
+from adjoint.compile.copies import copy_kernel
+from adjoint.compile.execute import Instance
+from adjoint.compile.fuse import Fused, fuse, prepare
+from adjoint.compile.interpreted import Interpreted
+from adjoint.compile.kernel import Host, Kernel
+from adjoint.compile.loop import Loop, distinct, prepared, written_by
+from adjoint.compile.lower import buffer
+from adjoint.compile.memory import INPUT, OUTPUT, Scope, Spot
+from adjoint.compile.schedule import Dependencies, overwrite, waves, with_after
+from adjoint.compile.table import Assembler, Table
 from adjoint.ir.graph import Graph
-from adjoint.ir.node import Array, Node, Op, Params
-
-
-class Step:
-    """One op on numbered slots; ``free`` are the slots nobody reads afterwards."""
-
-    __slots__ = ("args", "free", "lazy", "op", "out", "params", "shape")
-
-    def __init__(self, op: Op, args: tuple[int, ...], params: Params, out: int, shape: Any) -> None:
-        self.op = op
-        self.args = args
-        self.params = params
-        self.out = out
-        self.shape = shape  # what a pointwise op on unexpanded arguments must come to, else None
-        self.lazy = op.lazy
-        self.free: tuple[int, ...] = ()
-
-    def __repr__(self) -> str:
-        inside = ", ".join(
-            [*(f"s{a}" for a in self.args), *(f"{k}={v!r}" for k, v in self.params.items())]
-        )
-        return f"s{self.out} = {self.op.name}({inside})"
+from adjoint.ir.node import Array, Type
 
 
 class Program:
-    """What a captured function runs: the simplified graph as a list of steps over slots.
+    """simplify, fuse, schedule, place, link; then calls.
 
-    Broadcasts whose only readers are pointwise ops are never made, NumPy repeats by itself;
-    values are let go after their last reader.
+    ``program(arrays)`` gives the outputs. Inputs that ``graph.updates`` names are overwritten, and
+    are the outputs they are paired with; all other outputs are new arrays. fused: the steps, when
+    they are known already. Raises what the NumPy meaning of a host step raises; the inputs are as
+    before then.
     """
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = simplify(graph)
-        self._slots: dict[Node, int] = {}
-        self._constants: list[tuple[int, Array]] = []
-        self._inputs = [self._slot(n) for n in self.graph.inputs]
-        for node in self.graph.constants:
-            self._constants.append((self._slot(node), node.array()))
-        self.steps = self._plan()
-        self._outputs = [self._slots[n] for n in self.graph.outputs]
-        self._free_after_last_use()
+    def __init__(self, graph: Graph, fused: Fused | None = None) -> None:
+        self.graph = prepare(graph) if fused is None else graph
+        fused = fused or fuse(self.graph)
+        self.inputs = [Type(n.shape, n.dtype) for n in self.graph.inputs]
+        self.fresh: list[tuple[Shape, np.dtype[Any]]] = []
+        self.results: list[tuple[str, int]] = []
+        self.updated = {i for i, _ in self.graph.updates}
+        self.scope = self._schedule(fused)
+        kernels = list(_kernels(self.scope))
+        self._functions = addresses(kernels)
+        self.table = Table(Assembler(self.scope, self._functions))
+        self._free: list[Instance] = []
 
-    def __call__(self, inputs: Sequence[Array]) -> list[Array]:
-        """The outputs for the arrays ``inputs``."""
-        slots: list[Any] = [None] * len(self._slots)
-        for slot, value in self._constants:
-            slots[slot] = value
-        for slot, value in zip(self._inputs, inputs, strict=True):
-            slots[slot] = value
-        with np.errstate(all="ignore"):
-            for step in self.steps:
-                args = step.args
-                value = step.op.ref(*[slots[a] for a in args], **step.params)
-                if step.shape is not None and value.shape != step.shape:
-                    value = np.broadcast_to(value, step.shape)
-                slots[step.out] = value
-                for slot in step.free:
-                    slots[slot] = None
-        return [np.asarray(slots[o]) for o in self._outputs]
+    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
+        """The outputs for the arrays of all inputs."""
+        instance = self.instance()
+        bound = instance.arrays
+        for number, array in enumerate(arrays):
+            if array is not bound[number]:
+                instance.bind(number, array)
+        fresh = instance.make_results()
+        instance.run()
+        found = [fresh[at] if kind == OUTPUT else bound[at] for kind, at in self.results]
+        instance.fresh = []
+        self._free.append(instance)
+        return found  # pyright: ignore[reportReturnType]
+
+    def instance(self) -> Instance:
+        """Memory to run in that nobody else uses."""
+        return self._free.pop() if self._free else Instance(self, self.table)
+
+    @cached_property
+    def apart(self) -> Table:
+        """A table in which every step is a phase, for timing."""
+        return Table(Assembler(self.scope, self._functions, apart=True))
 
     def __str__(self) -> str:
-        return "\n".join(repr(s) for s in self.steps)
+        return "\n".join(str(wave) for wave in self.scope.waves)
 
-    def _slot(self, node: Node) -> int:
-        return self._slots.setdefault(node, len(self._slots))
-
-    def _plan(self) -> list[Step]:
-        steps: list[Step] = []
-        for node in self.graph.nodes:
-            assert node.op is not None and node.args is not None
-            args = node.args
-            compact = node.op.kind == "pointwise" and any(_is_spread(a) for a in args)
-            if compact:
-                args = tuple(a.args[0] if _is_spread(a) and a.args else a for a in args)
-            slots = tuple(self._slot(a) for a in args)
-            shape = node.shape if compact else None
-            steps.append(Step(node.op, slots, node.params, self._slot(node), shape))
-        return _needed(steps, {self._slot(n) for n in self.graph.outputs})
-
-    def _free_after_last_use(self) -> None:
-        kept = {*self._outputs, *(s for s, _ in self._constants)}
-        seen: set[int] = set()
-        for step in reversed(self.steps):
-            step.free = tuple(
-                {a for a in (*step.args, step.out) if a not in seen and a not in kept}
-            )
-            seen.update(step.args)
-            seen.add(step.out)
+    def _schedule(self, fused: Fused) -> Scope:
+        """The order of all steps, and where their buffers lie."""
+        graph = self.graph
+        ready = prepared(fused.steps)
+        outputs = distinct(fused.outputs, ready, written_by(ready))
+        plan = Dependencies(ready)
+        given = {node: Spot(INPUT, i) for i, node in enumerate(graph.inputs)}
+        owner: dict[int, int] = {}
+        for i, j in graph.updates:
+            new = outputs[j]
+            if j in owner:  # the second input that is to hold it
+                new = buffer(new.shape, new.dtype)
+                plan.add(copy_kernel(outputs[j], new))
+            owner.setdefault(j, i)
+            given[overwrite(plan, graph.inputs[i], new)] = Spot(INPUT, i)
+        for j, node in enumerate(outputs):
+            if j in owner:
+                self.results.append((INPUT, owner[j]))
+                continue
+            self.results.append((OUTPUT, len(self.fresh)))
+            given[node] = Spot(OUTPUT, len(self.fresh))
+            self.fresh.append((node.shape, node.dtype.numpy))
+        return Scope(waves(plan), given)
 
 
-def _is_spread(node: Node) -> bool:
-    return node.op is not None and node.op.lazy and node.value is None
+def program_of(graph: Graph) -> Program | Interpreted:
+    """What runs a captured step."""
+    return Interpreted(graph)
 
 
-def _needed(steps: list[Step], wanted: set[int]) -> list[Step]:
-    """The steps without those whose result nobody reads any more."""
-    found: list[Step] = []
-    for step in reversed(steps):
-        if step.out in wanted:
-            wanted.update(step.args)
-            found.append(step)
-    return found[::-1]
+def _kernels(scope: Scope) -> Iterable[Kernel]:
+    for step in scope.steps:
+        if isinstance(step, Kernel):
+            yield from with_after(step)
+        elif isinstance(step, Loop):
+            yield from _kernels(step.scope)
+        else:
+            assert isinstance(step, Host)

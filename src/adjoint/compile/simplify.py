@@ -1,4 +1,5 @@
-"""Fewer nodes, the same results: constants folded, equal nodes merged."""
+"""Fewer nodes, the same results: constants folded, equal nodes merged, rules of algebra that are
+exact applied (see rewrite.py)."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from adjoint.compile.rewrite import rewritten, turn_products
 from adjoint.ir.graph import Graph
 from adjoint.ir.node import Array, Node, Op, Params, constant, evaluate
 
@@ -32,9 +34,9 @@ def simplify(graph: Graph) -> Graph:
             continue
         key = (node.op.name, tuple(id(a) for a in args), _params_key(node.params))
         if key not in seen:
-            seen[key] = _rebuilt(node, node.op, args)
+            seen[key] = rewritten(node, args) or _rebuilt(node, node.op, args)
         new[node] = seen[key]
-    outputs = [new.get(o, o) for o in graph.outputs]
+    outputs = turn_products([new.get(o, o) for o in graph.outputs], graph.inputs)
     return Graph(graph.inputs, outputs, graph.updates, graph.name)
 
 

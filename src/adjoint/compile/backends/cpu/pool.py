@@ -3,13 +3,16 @@
 A worker is a Python thread inside a generated function, without the interpreter lock, that waits
 for a ticket: first spinning, as the next kernel mostly follows soon, then asleep in Python. Who
 posts a task also works on it; when nothing is left to take, tickets that no worker has taken are
-taken back, so a worker that wakes up late (another program has its core) delays nobody.
+taken back, so a worker that wakes up late (another program has its core) delays nobody. While a
+compiled program runs, its workers do not fall asleep.
 """
 
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
+import sys
 import threading
 import time
 from ctypes import CFUNCTYPE, PYFUNCTYPE, addressof, c_int64, c_void_p
@@ -17,14 +20,11 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from adjoint.compile.backends.cpu.link import address
+from adjoint.compile.backends.cpu.native import TICKETS, WORDS, YIELD, module_text
 from adjoint.compile.backends.cpu.target import Target, host
-from adjoint.compile.backends.llvm import Writer, ir
 from adjoint.runtime.threads import get_num_threads
 
 SPINS = 20_000  # looks at the tickets before a worker goes to sleep: some 300 microseconds
-PATIENCE = 4_000  # looks at the count before the poster lets others have its core
-# Places in the state, in words; what different threads write is on different cache lines.
-TICKETS, PENDING, FUNCTION, RECORD, WORDS = 0, 16, 32, 33, 48
 
 
 class Functions(NamedTuple):
@@ -33,6 +33,7 @@ class Functions(NamedTuple):
     post: Any
     serve: Any
     join: Any
+    execute: Any
 
 
 class Pool:
@@ -57,10 +58,7 @@ class Pool:
             call(record, 0)  # another thread has the workers
             return
         try:
-            if len(self.workers) < parts - 1 or self.functions is None:
-                self.functions = compiled(host())
-                self.hire(parts - 1)
-            functions = self.functions
+            functions = self.staff(parts - 1)
             try:
                 functions.post(self.address, kernel, record, parts - 1)
                 self.wake(parts - 1)
@@ -69,6 +67,33 @@ class Pool:
                 self.settle(functions.join)
         finally:
             self.busy.release()
+
+    def enter(self, parts: int) -> int:
+        """Take the workers for a program: how many stand by; 0 when another thread has them.
+
+        Whoever gets some calls ``leave`` in the end.
+        """
+        if parts < 2 or not self.busy.acquire(blocking=False):
+            return 0
+        try:
+            self.staff(parts - 1)
+            if self.asleep:
+                self.wake(parts - 1)
+        except BaseException:
+            self.busy.release()
+            raise
+        return parts - 1
+
+    def leave(self) -> None:
+        self.busy.release()
+
+    def staff(self, count: int) -> Functions:
+        """The functions, when ``count`` workers are there to serve."""
+        if len(self.workers) < count or self.functions is None:
+            self.state[YIELD] = _yield_address()
+            self.functions = compiled(host())
+            self.hire(count)
+        return self.functions
 
     def wake(self, count: int) -> None:
         """Wake at most ``count`` of the workers that sleep."""
@@ -144,6 +169,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_HOLDER.renew)
 
 
+def team() -> Pool:
+    """The pool of this process."""
+    return _HOLDER.pool
+
+
 def run(kernel: int, record: int, parts: int) -> None:
     """The kernel at address ``kernel`` on at most ``parts`` threads, this one among them."""
     _HOLDER.pool.run(kernel, record, min(parts, get_num_threads()))
@@ -163,94 +193,14 @@ def compiled(target: Target) -> Functions:
         PYFUNCTYPE(None, c_void_p, c_void_p, c_void_p, c_int64)(address(text, "post")),
         CFUNCTYPE(None, c_void_p, c_int64)(address(text, "serve")),
         CFUNCTYPE(c_int64, c_void_p)(address(text, "join")),
+        CFUNCTYPE(None, c_void_p, c_void_p)(address(text, "execute")),
     )
 
 
-def module_text(target: Target) -> str:
-    """LLVM IR of the three functions around the tickets."""
-    lib = ir()
-    module = lib.Module("pool", context=lib.Context())
-    module.triple = target.triple
-    word, pointer = lib.IntType(64), lib.PointerType()
-    _post(Writer(module, "post", [pointer, pointer, pointer, word]))
-    _serve(Writer(module, "serve", [pointer, word]), target)
-    _join(Writer(module, "join", [pointer], word), target)
-    return str(module)
-
-
-def _post(w: Writer) -> None:
-    """post(state, kernel, record, tickets)"""
-    state, kernel, record, tickets = w.arguments
-    w.store(kernel, w.at(state, FUNCTION, w.word), 8)
-    w.store(record, w.at(state, RECORD, w.word), 8)
-    w.store(tickets, w.at(state, PENDING, w.word), 8)
-    # llvmlite's atomic store knows no opaque pointers; an exchange does the same
-    w.b.atomic_rmw("xchg", w.at(state, TICKETS, w.word), tickets, "release")
-    w.end()
-
-
-def _serve(w: Writer, target: Target) -> None:
-    """serve(state, spins): work on what is posted, until ``spins`` looks found nothing."""
-    state, spins = w.arguments
-    b, zero, one = w.b, w.number(0), w.number(1)
-    look, grab, work, rest, done = (
-        w.function.append_basic_block(name) for name in ("look", "grab", "work", "rest", "done")
-    )
-    start = b.block
-    b.branch(look)
-    b.position_at_end(look)
-    left = b.phi(w.word)
-    tickets = w.at(state, TICKETS, w.word)
-    seen = b.load_atomic(tickets, "monotonic", 8, typ=w.word)
-    b.cbranch(w.less(zero, seen), grab, rest)
-    b.position_at_end(grab)
-    swapped = b.cmpxchg(tickets, seen, b.sub(seen, one), "acq_rel", "monotonic")
-    b.cbranch(b.extract_value(swapped, 1), work, rest)
-    b.position_at_end(work)
-    kind = w.lib.FunctionType(w.lib.VoidType(), [w.pointer, w.word])
-    kernel = w.load(kind.as_pointer(), w.at(state, FUNCTION, w.word), 8)
-    record = w.load(w.pointer, w.at(state, RECORD, w.word), 8)
-    b.call(kernel, [record, seen])
-    b.atomic_rmw("sub", w.at(state, PENDING, w.word), one, "release")
-    b.branch(look)
-    b.position_at_end(rest)
-    _pause(w, target)
-    fewer = b.sub(left, one)
-    b.cbranch(w.less(zero, fewer), look, done)
-    left.add_incoming(spins, start)
-    left.add_incoming(spins, work)
-    left.add_incoming(fewer, rest)
-    b.position_at_end(done)
-    w.end()
-
-
-def _join(w: Writer, target: Target) -> None:
-    """join(state): how many workers are not back yet, after some time of waiting."""
-    (state,) = w.arguments
-    b, zero, one = w.b, w.number(0), w.number(1)
-    back = b.atomic_rmw("xchg", w.at(state, TICKETS, w.word), zero, "monotonic")
-    pending = w.at(state, PENDING, w.word)
-    b.atomic_rmw("sub", pending, back, "monotonic")
-    look, rest, done = (w.function.append_basic_block(n) for n in ("look", "rest", "done"))
-    start = b.block
-    b.branch(look)
-    b.position_at_end(look)
-    left = b.phi(w.word)
-    missing = b.load_atomic(pending, "acquire", 8, typ=w.word)
-    stays = b.and_(w.less(zero, missing), w.less(zero, left))
-    b.cbranch(stays, rest, done)
-    b.position_at_end(rest)
-    _pause(w, target)
-    left.add_incoming(w.number(PATIENCE), start)
-    left.add_incoming(b.sub(left, one), rest)
-    b.branch(look)
-    b.position_at_end(done)
-    b.ret(missing)
-
-
-def _pause(w: Writer, target: Target) -> None:
-    """Tells the core that this is a waiting loop."""
-    if target.triple.startswith("x86_64"):
-        w.intrinsic("llvm.x86.sse2.pause", w.lib.VoidType(), [])
-    else:  # the hint "yield"
-        w.intrinsic("llvm.aarch64.hint", w.lib.VoidType(), [w.lib.Constant(w.lib.IntType(32), 1)])
+def _yield_address() -> int:
+    """The system's call that lets another thread have this core; 0 where there is none."""
+    if sys.platform == "win32":
+        give: Any = ctypes.WinDLL("kernel32").SwitchToThread
+    else:
+        give = getattr(ctypes.CDLL(None), "sched_yield", None)
+    return 0 if give is None else ctypes.cast(give, c_void_p).value or 0

@@ -1,0 +1,46 @@
+"""Regions become the nodes they stand for, where no kernel of their own is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from adjoint.ir.graph import Graph, recording
+from adjoint.ir.node import Node, apply, grad_mode
+
+Keep = Callable[[Node], bool]
+
+
+def expand(graph: Graph, keep: Keep) -> Graph:
+    """``graph`` with the body in place of every ``call``, except where ``keep(node)`` holds or
+    the region has no body. Copies, which only matter to derivatives, are left out."""
+    new: dict[Node, list[Node]] = {}
+    with recording(), grad_mode(False):
+        for node in graph.nodes:
+            _place(node, new, keep)
+    outputs = [new[o][0] if o in new else o for o in graph.outputs]
+    return Graph(graph.inputs, outputs, graph.updates, graph.name)
+
+
+def _place(node: Node, new: dict[Node, list[Node]], keep: Keep) -> None:
+    """Enter the results that ``node`` becomes, one for each of its parts, into ``new``."""
+    assert node.op is not None and node.args is not None
+    args = tuple(new[a][0] if a in new else a for a in node.args)
+    if node.op.name == "copy":
+        new[node] = [args[0]]
+        return
+    if node.op.name == "pick":
+        found = new[node.args[0]] if node.args[0] in new else [args[0]]
+        if len(found) > 1 or found[0].parts is None:
+            new[node] = [found[node.params["index"]]]
+            return
+    if node.op.name == "call" and node.params["region"].body is not None and not keep(node):
+        static = {k: v for k, v in node.params.items() if k != "region"}
+        outs = node.params["region"].body(*args, **static)
+        inside = Graph(args, outs, name=node.params["region"].name)
+        for n in inside.nodes:
+            _place(n, new, keep)
+        new[node] = [new[o][0] if o in new else o for o in outs]
+        return
+    made = apply(node.op, args, node.params)
+    made.site = node.site
+    new[node] = [made]

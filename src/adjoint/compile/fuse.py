@@ -1,0 +1,291 @@
+"""A Graph cut into kernels: values that are used element by element stay in registers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from adjoint.compile.assemble import concat_kernels, kernels_of, pad_kernels
+from adjoint.compile.expand import expand
+from adjoint.compile.finish import columns_of, contiguous_in, contract, reads_views, takes_after
+from adjoint.compile.group import Group, Grouping, Use, walk_views
+from adjoint.compile.kernel import Host, Kernel, Repeat, Step
+from adjoint.compile.lower import TEMPLATES, buffer, name_of
+from adjoint.compile.order import Unit, ordered
+from adjoint.compile.rewire import rewired
+from adjoint.compile.simplify import simplify
+from adjoint.compile.views import View, seen_through, whole
+from adjoint.compile.write_loops import special
+from adjoint.ir.graph import Graph
+from adjoint.ir.node import NO_PARAMS, Node
+from adjoint.ops.structure import copy
+
+
+@dataclass
+class Fused:
+    """What a graph becomes: steps in the order to run them, and the buffer of each output."""
+
+    steps: list[Step]
+    outputs: tuple[Node, ...]
+
+
+def fuse(graph: Graph) -> Fused:
+    """The kernels of ``graph``, which ``prepare`` gave."""
+    return _Fuser(graph).run()
+
+
+def prepare(graph: Graph) -> Graph:
+    """``graph`` without regions that have no kernel of their own, simplified."""
+    return simplify(expand(graph, has_kernel))
+
+
+def has_kernel(node: Node) -> bool:
+    """Whether a ``call`` is computed as a whole."""
+    name = name_of(node)
+    return name in TEMPLATES or special(name) is not None
+
+
+def is_loop(node: Node) -> bool:
+    """Whether a loop kernel can compute ``node``."""
+    assert node.op is not None
+    if node.op.name == "call":
+        return special(name_of(node)) is not None
+    return node.op.kind == "pointwise" or node.op.name in ("reduce_sum", "reduce_max", "copy")
+
+
+class _Fuser:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.through: dict[Node, Node] = {}  # view -> what it shows
+        self.seen: dict[Node, View] = {}
+        self.computed: list[Node] = []
+        self.parts: dict[Node, dict[int, Node]] = {}  # a node with several results -> its picks
+        self.copies: dict[Node, Node] = {}
+        self.outputs: tuple[Node, ...] = ()
+        self.given: dict[Node, tuple[Node, ...]] = {}  # arguments that must lie densely
+        for node in (*graph.inputs, *graph.constants):
+            self.seen[node] = whole(node)
+
+    def run(self) -> Fused:
+        for node in self.graph.nodes:
+            self.look(node)
+        self.outputs = tuple(self.as_buffer(o) for o in self.graph.outputs)
+        grouping = Grouping(self.all_uses(), set(self.outputs), self.fed())
+        for node in reversed(self.computed):
+            grouping.place(node, is_loop(node))
+        return Fused(self.steps(grouping), self.outputs)
+
+    # --- what is computed, what is a view ---------------------------------------------------------
+
+    def look(self, node: Node) -> None:
+        assert node.op is not None and node.args is not None
+        if node.op.name == "pick":
+            source = node.args[0]
+            self.parts.setdefault(source, {})[node.params["index"]] = node
+            self.seen[node] = whole(node)
+            self.through[node] = source
+            return
+        if node.op.kind == "view" and node.op.name not in ("pad", "concat"):
+            self.through[node] = node.args[0]
+            found = seen_through(node, self.seen[node.args[0]])
+            if found is None:
+                made = self.through[node] = self.copied(node.args[0])
+                found = seen_through(node, self.seen[made])
+                assert found is not None, "a reshape of a contiguous buffer is a view"
+            self.seen[node] = found
+            return
+        if not is_loop(node) and not reads_views(node):
+            self.given[node] = tuple(self.dense(a) for a in node.args)
+        self.computed.append(node)
+        self.seen[node] = whole(node)
+
+    def dense(self, arg: Node) -> Node:
+        """``arg``, or a copy of it where its buffer holds something else around it."""
+        return arg if (self.seen.get(arg) or whole(arg)).is_whole else self.copied(arg)
+
+    def copied(self, node: Node) -> Node:
+        """A contiguous copy of what the view ``node`` shows."""
+        if node not in self.copies:
+            made = Node(copy, (node,), NO_PARAMS, node.shape, node.dtype, None, False)
+            made.site = node.site
+            self.copies[node] = made
+            self.computed.append(made)
+            self.seen[made] = whole(made)
+        return self.copies[node]
+
+    def as_buffer(self, output: Node) -> Node:
+        """The node whose buffer holds ``output`` in row-major order."""
+        view = self.seen.get(output) or whole(output)
+        self.seen.setdefault(output, view)
+        if view.is_whole and not (view.node.op is not None and view.node.op.name == "iota"):
+            return view.node
+        return self.copied(output)
+
+    def base(self, node: Node) -> Node:
+        """The computed node that ``node`` shows."""
+        for view in walk_views(node, self.through):
+            node = self.through[view]
+        return node
+
+    def all_uses(self) -> dict[Node, list[Use]]:
+        found: dict[Node, list[Use]] = {}
+        for node in self.computed:
+            for slot, arg in enumerate(self.given.get(node, node.args or ())):
+                views = [v for v in walk_views(arg, self.through)]
+                base = self.base(arg)
+                found.setdefault(base, []).append(Use(node, slot, views))
+        return found
+
+    def fed(self) -> set[Node]:
+        """Results of contractions, and what is computed from one element by element."""
+        found: set[Node] = set()
+        for node in self.computed:
+            assert node.op is not None
+            if node.op.kind == "contract":
+                found.add(node)
+            elif node.op.kind == "pointwise" or node.op.name == "copy":
+                same = (self.base(a) for a in node.args or ())
+                if any(b in found and prod(b.shape) == prod(node.shape) for b in same):
+                    found.add(node)
+        return found
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    def read(self, node: Node, slot: int) -> View:
+        assert node.args is not None
+        arg = node.args[slot]
+        return self.seen.get(arg) or whole(arg)
+
+    def steps(self, grouping: Grouping) -> list[Step]:
+        updates = {self.outputs[j]: self.graph.inputs[i] for i, j in self.graph.updates}
+        finishers = self.finishers(grouping)
+        taken = {g.number for g in finishers.values()}
+        units = [
+            Unit([g, finishers[g.number]] if g.number in finishers else [g])
+            for g in grouping.groups if g.number not in taken
+        ]  # fmt: skip
+        found: list[Step] = []
+        for unit in ordered(units, self.reads, updates):
+            group, *after = unit.groups
+            node = group.members[0]
+            if node.op is not None and node.op.kind == "contract":
+                found.extend(self.contraction(node, after[0] if after else None))
+            elif group.opaque:
+                found.extend(self.opaque(group.members[0]))
+            else:
+                found.extend(self.loops(group))
+        return found
+
+    def reads(self, node: Node) -> list[Node]:
+        """The computed nodes, inputs and constants that a node reads."""
+        return [self.base(a) for a in self.given.get(node, node.args or ())]
+
+    def finishers(self, grouping: Grouping) -> dict[int, Group]:
+        """For contractions by the number of their group: the loops that finish their result.
+
+        The result is finished where it is made, in the cache, when nobody else reads it.
+        """
+        readers: dict[Node, set[int]] = {}
+        for node, group in grouping.of.items():
+            for source in self.reads(node):
+                readers.setdefault(source, set()).add(group.number)
+        found: dict[int, Group] = {}
+        taken: set[int] = set()
+        for group in reversed(grouping.groups):  # the first contractions come last
+            node = group.members[0]
+            if node.op is None or node.op.kind != "contract" or len(readers.get(node, ())) != 1:
+                continue
+            (number,) = readers[node]
+            if number not in taken and self.can_finish(grouping.groups[number], node):
+                found[group.number] = grouping.groups[number]
+                taken.add(number)
+        return found
+
+    def can_finish(self, group: Group, node: Node) -> bool:
+        """Whether the loops of ``group`` go over the result of ``node`` element by element."""
+        if group.opaque or group.reduces or 0 in node.shape or not takes_after(node):
+            return False
+        for member in group.members:
+            for slot, arg in enumerate(member.args or ()):
+                if self.base(arg) is not node:
+                    continue
+                if not self.read(member, slot).is_whole or not group.is_full(group.maps[member]):
+                    return False
+        return bool(self.finisher(group, node))
+
+    def finisher(self, group: Group, node: Node) -> tuple[Kernel, Node] | None:
+        """The kernel that finishes blocks of ``node``, and the buffer they are made in."""
+        out = node
+        if node not in self.outputs:
+            same = (m for m in group.members if m in group.stored and m.dtype is node.dtype)
+            out = next((m for m in same if contiguous_in(group, m)), node)
+        columns = columns_of(node)
+        made = kernels_of(group, self.read, lambda n: True, columns, {node: out})
+        return None if made is None else (made[0], out)
+
+    def contraction(self, node: Node, after: Group | None) -> list[Step]:
+        """The kernels of a dot or conv, ``after`` finishing its blocks."""
+        last, out = None, node
+        if after is not None:
+            found = self.finisher(after, node)
+            assert found is not None
+            last, out = found
+        views = [self.seen.get(a) or whole(a) for a in self.given.get(node, node.args or ())]
+        kernels = contract(node, views, out, last)
+        if kernels is None:
+            assert after is None, "what takes a finisher has a kernel"
+            return [Host(node, tuple(v.node for v in views), (node,))]
+        return list(kernels)
+
+    def loops(self, group: Group) -> list[Step]:
+        if all(0 in m.shape for m in group.stored):
+            return []  # nothing to store
+        made = kernels_of(group, self.read, lambda n: 0 not in n.shape)
+        assert made is not None
+        return list(made)
+
+    def opaque(self, node: Node) -> list[Step]:
+        """The kernels of a template, else a call of NumPy."""
+        assert node.op is not None and node.args is not None
+        if node.op.name == "iota":
+            return []
+        views = [self.seen.get(a) or whole(a) for a in self.given.get(node, node.args)]
+        if node.op.name == "pad":
+            return pad_kernels(node, views[0])
+        if node.op.name == "concat":
+            return concat_kernels(node, views)
+        results = self.results(node)
+        if node.op.name == "loop" and (found := self.repeat(node, views, results)) is not None:
+            return [found]
+        rule = TEMPLATES.get(name_of(node))
+        kernels = None
+        if rule is not None:
+            stand_ins = [buffer(a.shape, a.dtype) for a in node.args]
+            alike = Node(
+                node.op, tuple(stand_ins), node.params, node.shape, node.dtype, None, False
+            )
+            alike.parts = node.parts
+            kernels = rule(alike, results)
+            if kernels is not None:
+                return rewired(kernels, dict(zip(stand_ins, views, strict=True)))
+        return [Host(node, tuple(v.node for v in views), results)]
+
+    def repeat(self, node: Node, views: list[View], results: tuple[Node, ...]) -> Repeat | None:
+        """A native loop; None when something in its body is left to NumPy."""
+        params = node.params
+        body = prepare(params["body"])
+        inside = fuse(body)
+        if any(isinstance(s, Host) for s in inside.steps):
+            return None
+        return Repeat(
+            node, inside.steps, body.inputs, inside.outputs, params["carries"], params["scanned"],
+            params["length"], tuple(v.node for v in views), results,
+        )  # fmt: skip
+
+    def results(self, node: Node) -> tuple[Node, ...]:
+        if node.parts is None:
+            return (node,)
+        picks = self.parts.get(node, {})
+        return tuple(
+            picks[i] if i in picks else buffer(t.shape, t.dtype) for i, t in enumerate(node.parts)
+        )
