@@ -160,8 +160,9 @@ def kernels_of(
     vector = rows - 1 if columns else _vector_axis(sizes, rows, items, stores)
     loops = Loops(sizes, rows, vector, tuple(items), tuple(stores), tuple(dtypes))
     members = tuple(group.members)
-    if columns == 0 and in_pieces(loops):
-        first, second, partial = cut_in_two(_turned(loops))
+    turned = loops if columns else _turned(loops)
+    if columns == 0 and in_pieces(turned, write_loops.units(turned, host())):
+        first, second, partial = cut_in_two(turned)
         between = [buffer(shape, dtype) for shape, dtype in partial]
         inner = [w for w, s in zip(writes, stores, strict=True) if loops.is_inner_store(s)]
         outer = [w for w, s in zip(writes, stores, strict=True) if not loops.is_inner_store(s)]

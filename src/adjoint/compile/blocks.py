@@ -21,6 +21,7 @@ from adjoint.compile.gemm import (
 DEPTH = 384  # steps of k at a time: a panel of b and one of a stay near the first-level cache
 HEIGHT = 120  # rows of a at a time: they stay in the second-level cache
 WIDEST = 2048  # columns of b at a time
+PANELS = 3 << 20  # bytes of b that are packed at a time
 GRAIN = 1 << 18  # multiply-adds that a thread should have at least
 FEW_COLUMNS = 128  # up to here a row of a is read where it is: packing would not be paid back
 FEW_ROWS = 24  # up to here b is
@@ -78,10 +79,11 @@ def plan_for(
     # a batch that goes up evenly, or nearly, needs no smaller jobs
     work = m * n * k
     wanted = 1 if count % threads == 0 or count >= 4 * threads else threads
-    rows, columns = blocks(m, n, min(wanted, max(work // GRAIN, 1)), tile)
-    down, across = -(-m // rows), -(-n // columns)
     # sums of 16-bit floats are kept wide, so they are finished in one go
     depth = k if out.bits == 16 else -(-k // -(-k // DEPTH))
+    widest = max(min(WIDEST, PANELS // (depth * tile.nbytes)), tile.columns)
+    rows, columns = blocks(m, n, min(wanted, max(work // GRAIN, 1)), tile, widest)
+    down, across = -(-m // rows), -(-n // columns)
     height = HEIGHT // tile.rows * tile.rows
     words = record_words(
         m=m, n=n, k=k, depth=depth, rows=rows, columns=columns, across=across,
@@ -154,13 +156,14 @@ def _b_words(dtype: DType, tile: Tile, b: Operand, rows: int, k: int) -> dict[st
 
 
 @lru_cache(4096)
-def blocks(m: int, n: int, wanted: int, tile: Tile) -> tuple[int, int]:
+def blocks(m: int, n: int, wanted: int, tile: Tile, widest: int) -> tuple[int, int]:
     """Rows and columns of a job: one for each of ``wanted`` threads, with little packed twice."""
-    best = (m, min(n, WIDEST))
+    best = (m, part(n, -(-n // widest), tile.columns))
     least: tuple[int, int] | None = None
     for down in range(1, wanted + 1):
         rows = part(m, down, tile.rows)
-        columns = min(part(n, wanted // down, tile.columns), WIDEST)
+        columns = part(n, wanted // down, tile.columns)
+        columns = part(columns, -(-columns // widest), tile.columns)
         down_jobs, across_jobs = -(-m // rows), -(-n // columns)
         longest = rows * columns * -(-down_jobs * across_jobs // wanted)
         cost = (longest, down_jobs * n + across_jobs * m)

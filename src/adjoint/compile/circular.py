@@ -10,10 +10,12 @@ hardly ever taken.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from adjoint.compile.code import F64, WORD, Function, Kind, Module, Value
 from adjoint.compile.floats import (
     INFINITY,
+    MAGIC,
     absolute,
     any_lane,
     bits_of,
@@ -74,11 +76,10 @@ def _circular(f: Function, x: Value, turn: int) -> Value:
 
 # --- small angles: which quarter (in the low bits of an integer), and what is left ---------------
 
-_MAGIC = {"float": 1.5 * 2.0**23, "double": 1.5 * 2.0**52}
 _TWO_OVER_PI_FLOAT = 6.36619772367581382433e-01
 # pi / 2 in floats; in pieces of few bits for CPUs that do not fuse; in doubles of 33 bits
 _PIECES = (1.57079637050628662109375, -4.37113900018624283e-8, -1.71512449790588e-15)
-_SHORT_PIECES = (1.5703125, 4.837512969970703e-4, 7.549734436906874e-8, 5.126688e-12)
+_SHORT_PIECES = (1.5703125, 4.837512969970703e-4, 7.549533620476723e-8, 2.563344151594519e-12)
 _LONG_PIECES = (1.57079632673412561417e00, 6.07710050630396597660e-11, 2.02226624879595063154e-21)
 
 
@@ -89,7 +90,7 @@ def _limit(f: Function) -> float:
 
 def _whole(f: Function, x: Value) -> tuple[Value, Value]:
     """The number of quarter turns next to x, as a float, and in the low bits of an integer."""
-    magic = f.number(_MAGIC[x.kind.element], x.kind)
+    magic = f.number(MAGIC[x.kind.element], x.kind)
     shifted = f.fma(x, f.number(_TWO_OVER_PI_FLOAT, x.kind), magic)
     return f.sub(shifted, magic), bits_of(f, shifted)
 
@@ -202,12 +203,10 @@ def _window(f: Function, start: Value) -> list[Value]:
     first = f.two("lshr", start, f.number(6))
     shift = f.two("and", start, f.number(63))
     table = Value(f"@{_TABLE}", Kind("ptr"))
-    words = [
-        f.load(WORD, f.at(table, f.add(first, f.number(i)), "i64")) for i in range(4)
-    ]
+    words = [f.load(WORD, f.at(table, f.add(first, f.number(i)), "i64")) for i in range(4)]
     return [
         f.cast("zext", f.call("llvm.fshl.i64", WORD, a, b, shift), "i128")
-        for a, b in zip(words, words[1:], strict=False)
+        for a, b in pairwise(words)
     ]
 
 

@@ -28,9 +28,13 @@ from adjoint.compile.blocks import (
 from adjoint.compile.gemm import AFTER
 from adjoint.compile.kernel import Kernel, Place
 from adjoint.compile.lower import buffer, template
+from adjoint.compile.thin import across_kernel
 from adjoint.compile.views import View, whole
+from adjoint.compile.windows import Conv, conv_kernels
 from adjoint.ir.node import Node
 from adjoint.runtime.threads import get_num_threads
+
+__all__ = ["Conv", "conv_kernels", "dot_kernel", "dot_packed", "packed_b"]
 
 
 def can_multiply(dtype: DType) -> bool:
@@ -47,6 +51,14 @@ def lower_dot(node: Node, results: tuple[Node, ...]) -> list[Kernel] | None:
     return None if kernel is None else [kernel]
 
 
+@template("conv")
+def lower_conv(node: Node, results: tuple[Node, ...]) -> list[Kernel] | None:
+    """The kernels of a ``conv`` whose arguments are whole buffers."""
+    assert node.args is not None
+    x, w = (whole(arg) for arg in node.args)
+    return conv_kernels(x, w, results[0], Conv(**node.params))
+
+
 def dot_kernel(a: View, b: View, out: Node, after: Kernel | None = None) -> Kernel | None:
     """``out`` = a @ b batch by batch, a (..., m, k), b (..., k, n) of out's dtype, ``out`` a
     whole buffer; None when a size is 0, the dtype is not a float, or a batch is not regular."""
@@ -58,6 +70,10 @@ def dot_kernel(a: View, b: View, out: Node, after: Kernel | None = None) -> Kern
         return None
     batch, a_steps, b_steps = lead
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
+    if after is None:
+        kernel = across_kernel(a, b, out, lead)
+        if kernel is not None:
+            return kernel
     if batch[2] > 1 and b_steps[2] == 0 and a_steps[2] == m * a.strides[-2] and m > 1:
         # one matrix b for many: a tall product
         m, batch = m * batch[2], (batch[0], batch[1], 1)
@@ -83,9 +99,7 @@ def place(view: View) -> Place:
 Steps = tuple[int, int, int]
 
 
-def _batch(
-    shape: Sequence[int], *strides: Sequence[int]
-) -> tuple[Steps, Steps, Steps] | None:
+def _batch(shape: Sequence[int], *strides: Sequence[int]) -> tuple[Steps, Steps, Steps] | None:
     """Axes of a batch as three, those merged that lie regularly in both operands; None when more
     are left."""
     sizes: list[int] = []
@@ -121,8 +135,9 @@ def packed_b(b: View) -> tuple[Kernel, Node] | None:
         dtype, (1, 1, 1), n, k, Operand((0, 0, 0), b.strides[0], b.strides[1]), False
     )
     kernel = Kernel(
-        f"pack {k}x{n} {dtype.name}", key_of(dtype, dtype), writer_of(dtype, dtype), (place(b), place(b)),
-        (Place(panels),), plan.words, extent=plan.jobs, nbytes=2 * dtype.itemsize * k * n,
+        f"pack {k}x{n} {dtype.name}", key_of(dtype, dtype), writer_of(dtype, dtype),
+        (place(b), place(b)), (Place(panels),), plan.words, extent=plan.jobs,
+        nbytes=2 * dtype.itemsize * k * n,
     )  # fmt: skip
     return kernel, panels
 

@@ -30,10 +30,11 @@ from adjoint.compile.elements import (
 from adjoint.compile.mathematics import FUNCTIONS
 from adjoint.compile.philox import philox
 from adjoint.compile.quotient import divide, remainder
+from adjoint.compile.regions import REGIONS
 
 __all__ = [
-    "element", "emit", "has_half", "load", "maximum", "minimum", "packed", "philox", "reduce",
-    "rounded", "store", "store_strided", "strided", "unpacked",
+    "REGIONS", "element", "emit", "has_half", "load", "maximum", "minimum", "packed", "philox",
+    "reduce", "rounded", "store", "store_strided", "strided", "unpacked",
 ]  # fmt: skip
 
 NO_PARAMS: Mapping[str, Any] = {}

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from adjoint.base.shape import Shape
 from adjoint.compile.backends.cpu import pool
-from adjoint.compile.backends.cpu.native import HELPERS, SCRATCH, STATE, STRIDE
+from adjoint.compile.backends.cpu.native import ENDED, HELPERS, SCRATCH, STATE, STRIDE
 from adjoint.compile.backends.cpu.target import host
 from adjoint.compile.kernel import Host
 from adjoint.compile.memory import ARENA, INPUT, constant_of
-from adjoint.compile.table import PAGE, Fix, Phase, Table, address_of, locate
+from adjoint.compile.table import PAGE, Fix, Phase, Table, locate
 from adjoint.ir.node import Array, Node, Type, evaluate
+from adjoint.runtime.memory import address_of
 from adjoint.runtime.threads import get_num_threads
 
 if TYPE_CHECKING:
     from adjoint.compile.program import Program
+
+
+FIT = 0x1 | 0x100  # NumPy's flags for arrays in row-major order, and for aligned ones
 
 
 class Instance:
@@ -37,11 +43,18 @@ class Instance:
         fill(words, table.arena, address_of(self.arena))
         self.words: memoryview[int] = memoryview(cast("Any", words))
         self.arrays: list[Array | None] = [None] * len(program.graph.inputs)
-        self.fresh: list[Array] = []
+        self.fresh: list[Array | None] = [None] * len(program.fresh)
+        self._results = [
+            (shape, dtype, table.outputs.get(number, []))
+            for number, (shape, dtype) in enumerate(program.fresh)
+        ]
+        self._has_hosts = any(p.host for p in table.phases)
         self._helpers = self._threads = 0
         self._state: int = 0
         self._scratch = self._reserve(1)
         self._execute = pool.compiled(host()).execute
+        last = table.phases[-1] if table.phases else None
+        self._last_stop = -1 if last is None or last.host else self.base + 8 * last.stop
         self._parts = [
             self._native(p) if p.host is None else self._host(p.host) for p in table.phases
         ]
@@ -61,21 +74,66 @@ class Instance:
         self._patch(self.table.inputs.get(number, ()), address_of(array))
         return array
 
+    def point(self, number: int, array: Array) -> None:
+        """Let the input ``number`` be read from ``array``, which fits and which others keep."""
+        self._patch(self.table.inputs.get(number, ()), address_of(array))
+
+    def take(self, number: int, array: Array) -> None:
+        """``bind`` for an array of the right shape and dtype."""
+        if array.flags.num & FIT == FIT and number not in self.program.updated:
+            self.arrays[number] = array
+            self._patch(self.table.inputs.get(number, ()), address_of(array))
+        else:
+            self.bind(number, array)
+
     def make_results(self) -> list[Array]:
-        """New arrays for the outputs that are not updates."""
-        self.fresh = [np.empty(shape, dtype) for shape, dtype in self.program.fresh]
-        for number, array in enumerate(self.fresh):
-            self._patch(self.table.outputs.get(number, ()), address_of(array))
-        return self.fresh
+        """New arrays for the outputs that are not updates; whoever runs keeps them until then."""
+        found: list[Array] = []
+        words = self.words
+        for shape, dtype, fixes in self._results:
+            array = np.empty(shape, dtype)
+            address = address_of(array)
+            for word, offset in fixes:
+                words[word] = address + offset
+            found.append(array)
+        if self._has_hosts:
+            self.fresh[:] = found
+        return found
+
+    def forget_results(self) -> None:
+        """Let go of the results: they are the caller's alone."""
+        if self._has_hosts:
+            self.fresh[:] = [None] * len(self.fresh)
 
     def run(self) -> None:
         """All phases, on what is bound."""
+        self.words[ENDED] = 0
         for part in self._parts:
             part()
+
+    @property
+    def has_updated(self) -> bool:
+        """Whether the last run, if an interrupt cut it short, came to its end all the same. Inputs
+        are overwritten by the last phase only, so if not, they are as before."""
+        return self.words[ENDED] == self._last_stop
 
     def run_phase(self, number: int) -> None:
         """One phase, on what is bound."""
         self._parts[number]()
+
+    @property
+    def call_overhead(self) -> float:
+        """The seconds that a phase takes that does nothing: the fastest of some tries."""
+        phases = [p for p in self.table.phases if p.host is None]
+        if not phases:
+            return 0.0
+        nothing = self._native(phases[0]._replace(start=0, parts=1))  # the context: reads as STOP
+        times: list[float] = []
+        for _ in range(20):
+            start = perf_counter()
+            nothing()
+            times.append(perf_counter() - start)
+        return min(times)
 
     def _patch(self, fixes: Sequence[Fix], address: int) -> None:
         words = self.words
@@ -121,10 +179,13 @@ class Instance:
 
     def _host(self, step: Host) -> Callable[[], None]:
         """What computes ``step`` by the NumPy meaning of its op."""
-        op, params = step.node.op, step.node.params
-        assert op is not None
-        reads = [self._reader(node) for node in step.reads]
-        writes = [self._reader(node) for node in step.writes]
+        node = step.node
+        assert node.op is not None
+        op, params = node.op, node.params
+        # a buffer may have another shape than the argument that it holds
+        shapes = [a.shape for a in node.args or ()]
+        reads = [self._reader(n, s) for n, s in zip(step.reads, shapes, strict=True)]
+        writes = [self._reader(n, n.shape) for n in step.writes]
 
         def compute() -> None:
             value = evaluate(op, [read() for read in reads], params)
@@ -134,19 +195,20 @@ class Instance:
 
         return compute
 
-    def _reader(self, node: Node) -> Callable[[], Any]:
+    def _reader(self, node: Node, shape: Shape) -> Callable[[], Any]:
         """What gives the buffer of ``node`` as an array."""
-        _, spot, node = locate(self.program.scope, node)
+        _, spot, found = locate(self.program.scope, node)
         if spot is None:
-            value = constant_of(node)
-            return lambda: value
+            value = constant_of(found)
+            assert value is not None
+            array = value.reshape(shape)
+            return lambda: array
         if spot.kind == ARENA:
-            view = buffer_view(self.arena, spot.at, Type(node.shape, node.dtype))
+            view = buffer_view(self.arena, spot.at, Type(shape, node.dtype))
             return lambda: view
         number = spot.at
-        if spot.kind == INPUT:
-            return lambda: self.arrays[number]
-        return lambda: self.fresh[number]
+        arrays = self.arrays if spot.kind == INPUT else self.fresh
+        return lambda: arrays[number].reshape(shape)  # type: ignore[union-attr]
 
 
 def aligned(nbytes: int, to: int = 64) -> Array:

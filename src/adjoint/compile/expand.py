@@ -12,7 +12,8 @@ Keep = Callable[[Node], bool]
 
 def expand(graph: Graph, keep: Keep) -> Graph:
     """``graph`` with the body in place of every ``call``, except where ``keep(node)`` holds or
-    the region has no body. Copies, which only matter to derivatives, are left out."""
+    the region has no body. Copies, which only matter to derivatives, are left out, except those
+    marked ``again``."""
     new: dict[Node, list[Node]] = {}
     with recording(), grad_mode(False):
         for node in graph.nodes:
@@ -21,11 +22,31 @@ def expand(graph: Graph, keep: Keep) -> Graph:
     return Graph(graph.inputs, outputs, graph.updates, graph.name)
 
 
+def without_marks(graph: Graph) -> Graph:
+    """``graph`` without copies marked ``again``: equal nodes have been merged, and what is to be
+    computed a second time was not among them."""
+    new: dict[Node, Node] = {}
+    for node in graph.nodes:
+        assert node.op is not None and node.args is not None
+        args = tuple(new.get(a, a) for a in node.args)
+        if node.op.name == "copy" and "again" in node.params:
+            new[node] = args[0]
+        elif new:
+            made = Node(node.op, args, node.params, node.shape, node.dtype, None, False)
+            made.parts, made.stop, made.site = node.parts, node.stop, node.site
+            made.device = node.device
+            new[node] = made
+    if not new:
+        return graph
+    outputs = [new.get(o, o) for o in graph.outputs]
+    return Graph(graph.inputs, outputs, graph.updates, graph.name)
+
+
 def _place(node: Node, new: dict[Node, list[Node]], keep: Keep) -> None:
     """Enter the results that ``node`` becomes, one for each of its parts, into ``new``."""
     assert node.op is not None and node.args is not None
     args = tuple(new[a][0] if a in new else a for a in node.args)
-    if node.op.name == "copy":
+    if node.op.name == "copy" and "again" not in node.params:
         new[node] = [args[0]]
         return
     if node.op.name == "pick":

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from struct import pack, unpack
 
-from adjoint.compile.code import BIT, Function, Value
+from adjoint.compile.code import BIT, Function, Kind, Value
 
 MANTISSA = {"float": 23, "double": 52}
 BIAS = {"float": 127, "double": 1023}
+# added to a small number, it rounds to a whole number, which is in the low bits of the sum
+MAGIC = {"float": 1.5 * 2.0**23, "double": 1.5 * 2.0**52}
 INFINITY, NAN = float("inf"), float("nan")
 
 
@@ -38,7 +40,12 @@ def absolute(f: Function, x: Value) -> Value:
 
 def with_sign(f: Function, size: Value, sign: Value) -> Value:
     """The absolute value of ``size`` with the sign bit of ``sign``."""
-    return f.call(f"llvm.copysign.{size.kind.suffix}", size.kind, size, sign)
+    # Not LLVM's copysign: rounded to half, it calls a C library to round the sign of a double.
+    bits = bits_of(f, size)
+    top = 1 << (size.kind.bits - 1)
+    low = f.two("and", bits, f.number(top - 1, bits.kind))
+    high = f.two("and", bits_of(f, sign), f.number(-top, bits.kind))
+    return float_of(f, f.two("or", low, high))
 
 
 def floor(f: Function, x: Value) -> Value:
@@ -101,6 +108,39 @@ def power_of_two(f: Function, n: Value, name: str) -> Value:
     """2^n for integers ``n`` whose power is a normal number."""
     biased = f.add(n, f.number(BIAS[name], n.kind))
     return float_of(f, f.two("shl", biased, f.number(MANTISSA[name], n.kind)))
+
+
+def times_power(f: Function, x: Value, n: Value) -> Value:
+    """x 2^n for x near 1 and whole numbers n, as floats, from twice the least exponent to twice the
+    largest; rounded once where it is subnormal."""
+    name, lanes = x.kind.element, 512 // x.kind.bits
+    whole = x.kind.lanes >= lanes
+    if whole and f.target.bits == 512 and f.target.triple.startswith("x86_64"):
+        return _scaled(f, x, n, lanes)
+    # The low bits of the sum are n + 2 bias; two halves of that, less the bias each, make up n.
+    shift = MANTISSA[name]
+    bits = bits_of(f, f.add(n, f.number(MAGIC[name] + 2 * BIAS[name], n.kind)))
+    kind = bits.kind
+    both = f.two("shl", bits, f.number(shift, kind))
+    first = f.two("shl", bits, f.number(shift - 1, kind))
+    first = f.two("and", first, f.number(-(1 << shift), kind))
+    second = f.sub(both, first)
+    return f.mul(f.mul(x, float_of(f, first)), float_of(f, second))
+
+
+def _scaled(f: Function, x: Value, n: Value, lanes: int) -> Value:
+    """AVX-512's instruction for x 2^n, on vectors of ``lanes``."""
+    if x.kind.lanes > lanes:
+        half = x.kind.lanes // 2
+        order = range(x.kind.lanes)
+        low, high = (
+            _scaled(f, f.shuffle(x, x, part), f.shuffle(n, n, part), lanes)
+            for part in (order[:half], order[half:])
+        )
+        return f.shuffle(low, high, order)
+    code, mask = ("ps", "i16") if x.kind.bits == 32 else ("pd", "i8")
+    every, now = Value("-1", Kind(mask)), Value("4", Kind("i32"))
+    return f.call(f"llvm.x86.avx512.mask.scalef.{code}.512", x.kind, x, n, x, every, now)
 
 
 def horner(f: Function, x: Value, coefficients: Sequence[float]) -> Value:

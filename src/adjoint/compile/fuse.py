@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from adjoint.compile.assemble import concat_kernels, kernels_of, pad_kernels
-from adjoint.compile.expand import expand
-from adjoint.compile.finish import columns_of, contiguous_in, contract, reads_views, takes_after
+from adjoint.base.shape import Shape
+from adjoint.compile.assemble import along, concat_kernels, kernels_of, pad_kernels
+from adjoint.compile.expand import expand, without_marks
+from adjoint.compile.finish import columns_of, contract, reads_views, takes_after
 from adjoint.compile.group import Group, Grouping, Use, walk_views
 from adjoint.compile.kernel import Host, Kernel, Repeat, Step
+from adjoint.compile.loop_values import special
 from adjoint.compile.lower import TEMPLATES, buffer, name_of
 from adjoint.compile.order import Unit, ordered
 from adjoint.compile.rewire import rewired
 from adjoint.compile.simplify import simplify
 from adjoint.compile.views import View, seen_through, whole
-from adjoint.compile.write_loops import special
 from adjoint.ir.graph import Graph
 from adjoint.ir.node import NO_PARAMS, Node
 from adjoint.ops.structure import copy
@@ -31,7 +32,7 @@ class Fused:
 
 def fuse(graph: Graph) -> Fused:
     """The kernels of ``graph``, which ``prepare`` gave."""
-    return _Fuser(graph).run()
+    return _Fuser(without_marks(graph)).run()
 
 
 def prepare(graph: Graph) -> Graph:
@@ -218,10 +219,22 @@ class _Fuser:
         out = node
         if node not in self.outputs:
             same = (m for m in group.members if m in group.stored and m.dtype is node.dtype)
-            out = next((m for m in same if contiguous_in(group, m)), node)
+            strides = self.strides_in(group, node)
+            out = next((m for m in same if self.strides_of(group, m) == strides), node)
         columns = columns_of(node)
         made = kernels_of(group, self.read, lambda n: True, columns, {node: out})
         return None if made is None else (made[0], out)
+
+    def strides_in(self, group: Group, node: Node) -> Shape:
+        """How the members of ``group`` walk the result of ``node``, which they read whole."""
+        for member in group.members:
+            for slot, arg in enumerate(member.args or ()):
+                if self.base(arg) is node:
+                    return along(group.maps[member], self.read(member, slot), group.domain)
+        raise AssertionError("the group reads the result")
+
+    def strides_of(self, group: Group, member: Node) -> Shape:
+        return along(group.maps[member], whole(member), group.domain)
 
     def contraction(self, node: Node, after: Group | None) -> list[Step]:
         """The kernels of a dot or conv, ``after`` finishing its blocks."""
@@ -232,10 +245,13 @@ class _Fuser:
             last, out = found
         views = [self.seen.get(a) or whole(a) for a in self.given.get(node, node.args or ())]
         kernels = contract(node, views, out, last)
+        if kernels is not None and (last is None or any(k.after is last for k in kernels)):
+            return list(kernels)
+        kernels = contract(node, views, node, None)
+        rest = self.loops(after) if after is not None else []
         if kernels is None:
-            assert after is None, "what takes a finisher has a kernel"
-            return [Host(node, tuple(v.node for v in views), (node,))]
-        return list(kernels)
+            return [Host(node, tuple(v.node for v in views), (node,)), *rest]
+        return [*kernels, *rest]
 
     def loops(self, group: Group) -> list[Step]:
         if all(0 in m.shape for m in group.stored):

@@ -143,7 +143,11 @@ class Template(Panels):
         zero = f.number(0, self.vector)
         count = rows * vectors
         with f.loop(0, k, 1, [*starts, b, *[zero] * count]) as loop:
-            pointers, b, sums = loop.values[:-count - 1], loop.values[-count - 1], loop.values[-count:]
+            pointers, b, sums = (
+                loop.values[: -count - 1],
+                loop.values[-count - 1],
+                loop.values[-count:],
+            )
             row = [f.load(self.vector, self.to(f, b, v * lanes)) for v in range(vectors)]
             for i in range(rows):
                 pointer = pointers[i // group]
@@ -285,8 +289,10 @@ class Template(Panels):
                 height = least(f, field["height"], f.sub(rows, down.index))
                 first = f.add(top, down.index)
                 operand = self._rows_of_a(f, field, a, a_panels, (first, height), deep.index, k)
-                self._strips(f, field, (operand, b, c), (b_panels, scratch),
-                             (deep.index, left, columns, k), (down.index, height, adds))  # fmt: skip
+                self._strips(
+                    f, field, (operand, b, c), (b_panels, scratch),
+                    (deep.index, left, columns, k), (down.index, height, adds),
+                )  # fmt: skip
                 ends = f.compare("sge", f.add(deep.index, field["depth"]), field["k"])
                 finish = f.two("and", ends, f.compare("ne", field["after"], f.number(0)))
                 with f.when(finish):
@@ -333,7 +339,8 @@ class Template(Panels):
         )
 
     def _strips(
-        self, f: Function, field: dict[str, Value], operands: tuple[tuple[Value, ...], Value, Value],
+        self, f: Function, field: dict[str, Value],
+        operands: tuple[tuple[Value, ...], Value, Value],
         memory: tuple[Value, Value], across: tuple[Value, ...], down: tuple[Value, ...],
     ) -> None:  # fmt: skip
         """All tiles of some rows of a block."""

@@ -6,9 +6,10 @@ made with Lawson's algorithm and rounded to floats one coefficient after the oth
 
 from __future__ import annotations
 
-from adjoint.compile.code import Function, Kind, Value
+from adjoint.compile.code import Function, Value
 from adjoint.compile.floats import (
     INFINITY,
+    MAGIC,
     NAN,
     absolute,
     bits_of,
@@ -17,6 +18,7 @@ from adjoint.compile.floats import (
     extreme,
     float_of,
     horner,
+    times_power,
     with_sign,
 )  # fmt: skip
 
@@ -28,7 +30,6 @@ LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4
 
 # --- exponentials -----------------------------------------------------------------------------
 
-_MAGIC = 1.5 * 2.0**23  # added and subtracted again, it rounds to a whole number
 # (exp(r) - 1 - r) / r^2 for |r| up to half of ln 2; the second set to 1 / 16 of a unit of expm1
 _EXP = (1.382073387503624e-3, 8.368677459657192e-3, 4.166826605796814e-2, 1.666652113199234e-1,
         4.999999403953552e-1)  # fmt: skip
@@ -44,10 +45,9 @@ def exp(f: Function, x: Value) -> Value:
 
 def exp2(f: Function, x: Value) -> Value:
     """2^n exp(r ln 2) with x = n + r."""
-    n = _whole(f, clamped(f, x, -151.0, 129.0), 1.0)
+    x = clamped(f, x, -151.0, 129.0)
+    n = _whole(f, x, 1.0)
     rest = f.mul(f.sub(x, n), f.number(LN2, x.kind))
-    far = f.compare("uge", absolute(f, rest), f.number(1, x.kind))  # the clamp has moved x
-    rest = f.select(far, f.sub(rest, rest), rest)
     return times_power(f, horner(f, rest, (*_EXP, 1.0, 1.0)), n)
 
 
@@ -71,28 +71,14 @@ def _reduced(f: Function, x: Value) -> tuple[Value, Value]:
 
 def _whole(f: Function, x: Value, factor: float) -> Value:
     """x times ``factor``, rounded to a whole number."""
-    magic = f.number(_MAGIC, x.kind)
+    magic = f.number(MAGIC["float"], x.kind)
     return f.sub(f.fma(x, f.number(factor, x.kind), magic), magic)
 
 
 def _power(f: Function, n: Value) -> Value:
     """2^n for whole numbers from -126 to 127."""
-    shifted = bits_of(f, f.add(n, f.number(_MAGIC + 127, n.kind)))
+    shifted = bits_of(f, f.add(n, f.number(MAGIC["float"] + 127, n.kind)))
     return float_of(f, f.two("shl", shifted, f.number(23, shifted.kind)))
-
-
-def times_power(f: Function, x: Value, n: Value) -> Value:
-    """x 2^n for x near 1 and whole numbers n, rounded once where it is subnormal."""
-    if f.target.bits == 512 and x.kind == Kind("float", 16) and "x86_64" in f.target.triple:
-        every, now = Value("-1", Kind("i16")), Value("4", Kind("i32"))
-        return f.call("llvm.x86.avx512.mask.scalef.ps.512", x.kind, x, n, x, every, now)
-    # The low bits of the sum are n + 254; the sum of the halves of that, less 127 each, is n.
-    shifted = bits_of(f, f.add(n, f.number(_MAGIC + 254, n.kind)))
-    kind = shifted.kind
-    both = f.two("shl", shifted, f.number(23, kind))
-    first = f.two("and", f.two("shl", shifted, f.number(22, kind)), f.number(-(1 << 23), kind))
-    second = f.sub(both, first)
-    return f.mul(f.mul(x, float_of(f, first)), float_of(f, second))
 
 
 def tanh(f: Function, x: Value) -> Value:
@@ -102,12 +88,16 @@ def tanh(f: Function, x: Value) -> Value:
     grown = f.fma(f.mul(rest, rest), horner(f, rest, _EXPM1), rest)
     scale = _power(f, n)
     grown = f.fma(scale, grown, f.sub(scale, f.number(1, x.kind)))
-    found = f.div(grown, f.add(grown, f.number(2, x.kind)))
+    return with_sign(f, tanh_of(f, grown), x)
+
+
+def tanh_of(f: Function, grown: Value) -> Value:
+    """tanh(x) from exp(2 x) - 1, which is not negative; of doubles, too."""
+    found = f.div(grown, f.add(grown, f.number(2, grown.kind)))
     # t / (t + 2) = t / 2 - (t / 2) t / (t + 2): rounding the sum t + 2 matters less in the latter
-    half = f.mul(grown, f.number(0.5, x.kind))
-    small = f.compare("olt", found, f.number(0.3, x.kind))
-    found = f.select(small, f.fma(f.neg(found), half, half), found)
-    return with_sign(f, found, x)
+    half = f.mul(grown, f.number(0.5, grown.kind))
+    small = f.compare("olt", found, f.number(0.3, grown.kind))
+    return f.select(small, f.fma(f.neg(found), half, half), found)
 
 
 # --- logarithms -------------------------------------------------------------------------------
@@ -183,7 +173,7 @@ def log_ends(f: Function, x: Value, found: Value) -> Value:
 
 # --- the error function -----------------------------------------------------------------------
 
-_BORDER = 0.9277
+_BORDER, _ERF_END = 0.9277, 3.95
 # erf(x) / x - 1 for |x| below the border, in powers of x^2
 _ERF = (-5.970268975943327e-4, 4.989431705325842e-3, -2.676435559988022e-2, 1.128176748752594e-1,
         -3.761249184608459e-1, 1.283791512250900e-1)  # fmt: skip
@@ -195,15 +185,32 @@ _ERFC = (-2.1373032359406352e-4, 3.2128412276506424e-3, -2.2883135825395584e-2,
 def erf(f: Function, x: Value) -> Value:
     """A polynomial near 0, and 1 - exp(-p(x)) farther out. Source of the scheme: N. Juffa,
     "Accurate and efficient vectorizable implementation of erff()", 2017."""
-    size = extreme(f, f.number(3.95, x.kind), absolute(f, x), "minimum")
+    is_near, near, small = _erf_parts(f, x)
+    far = f.sub(f.number(1, x.kind), small)
+    return f.select(is_near, near, with_sign(f, far, x))
+
+
+def gelu(f: Function, x: Value) -> Value:
+    """x (1 + erf(x / sqrt(2))) / 2, without cancellation where erf is near -1."""
+    scaled = f.mul(x, f.number(0.70710678118654752, x.kind))
+    is_near, near, small = _erf_parts(f, scaled)
+    end = f.compare("oge", absolute(f, scaled), f.number(_ERF_END, x.kind))
+    zero = f.number(0, x.kind)
+    small = f.select(end, zero, small)
+    far = f.select(f.compare("olt", x, zero), small, f.sub(f.number(2, x.kind), small))
+    share = f.select(is_near, f.add(near, f.number(1, x.kind)), far)
+    return f.mul(f.mul(x, f.number(0.5, x.kind)), share)
+
+
+def _erf_parts(f: Function, x: Value) -> tuple[Value, Value, Value]:
+    """Whether x is near 0, erf(x) if it is, and 1 - erf(|x|) if it is not."""
+    size = extreme(f, f.number(_ERF_END, x.kind), absolute(f, x), "minimum")
     square = f.mul(x, x)
     near = f.fma(horner(f, square, _ERF), x, x)
     log = f.fma(horner(f, size, _ERFC), size, size)
     n, rest = _reduced(f, f.neg(log))
     small = f.mul(horner(f, rest, (*_EXP, 1.0, 1.0)), _power(f, n))
-    far = f.sub(f.number(1, x.kind), small)
-    is_near = f.compare("olt", size, f.number(_BORDER, x.kind))
-    return f.select(is_near, near, with_sign(f, far, x))
+    return f.compare("olt", size, f.number(_BORDER, x.kind)), near, small
 
 
 # --- the arc tangent --------------------------------------------------------------------------

@@ -170,9 +170,7 @@ class Panels:
         f.end()
         return name
 
-    def put_turned(
-        self, f: Function, lines: list[Value], count: int, to: Value, step: int
-    ) -> None:
+    def put_turned(self, f: Function, lines: list[Value], count: int, to: Value, step: int) -> None:
         """The transpose of ``lines`` (the last one stands for those that lack), ``count`` wide."""
         lines = [*lines, *[lines[-1]] * (self.lanes - len(lines))]
         for i, line in enumerate(turned(f, lines)):

@@ -6,8 +6,6 @@ float64 for floats of 32 bits or fewer).
 
 from __future__ import annotations
 
-from math import prod
-
 from adjoint.base.dtype import DType, float64
 from adjoint.base.shape import Shape
 from adjoint.compile.loops import Item, Loops, Store
@@ -15,10 +13,12 @@ from adjoint.compile.loops import Item, Loops, Store
 FEW, LONG, PIECES = 8, 1 << 15, 64
 
 
-def in_pieces(loops: Loops) -> bool:
-    """Whether the rows are few and long, and nothing but the end needs the whole sums."""
-    rows = prod(loops.sizes[: loops.rows])
-    return loops.has_sums and loops.count == 1 and rows < FEW and loops.row >= LONG
+def in_pieces(loops: Loops, units: int) -> bool:
+    """Whether there are few ``units`` of work and long rows, and nothing but the end needs the
+    whole sums."""
+    if not loops.has_sums or loops.count != 1 or units >= FEW:
+        return False
+    return loops.row >= LONG or (loops.points >= 8 * LONG and loops.row >= 1024)
 
 
 def cut_in_two(loops: Loops) -> tuple[Loops, Loops, list[tuple[Shape, DType]]]:

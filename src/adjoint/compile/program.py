@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +22,11 @@ from adjoint.compile.memory import INPUT, OUTPUT, Scope, Spot
 from adjoint.compile.schedule import Dependencies, overwrite, waves, with_after
 from adjoint.compile.table import Assembler, Table
 from adjoint.ir.graph import Graph
-from adjoint.ir.node import Array, Type
+from adjoint.ir.node import Array, Node, Type
+from adjoint.runtime.device import META
+
+if TYPE_CHECKING:
+    from adjoint.compile.profile import Memory, Profile
 
 
 class Program:
@@ -56,18 +61,40 @@ class Program:
         fresh = instance.make_results()
         instance.run()
         found = [fresh[at] if kind == OUTPUT else bound[at] for kind, at in self.results]
-        instance.fresh = []
+        instance.forget_results()
         self._free.append(instance)
         return found  # pyright: ignore[reportReturnType]
 
     def instance(self) -> Instance:
         """Memory to run in that nobody else uses."""
-        return self._free.pop() if self._free else Instance(self, self.table)
+        try:
+            return self._free.pop()
+        except IndexError:
+            return Instance(self, self.table)
 
     @cached_property
     def apart(self) -> Table:
         """A table in which every step is a phase, for timing."""
         return Table(Assembler(self.scope, self._functions, apart=True))
+
+    @property
+    def kernels(self) -> str:
+        """A table of all steps."""
+        from adjoint.compile.profile import kernels  # which times programs
+
+        return kernels(self)
+
+    def profile(self, arrays: Sequence[Array], rounds: int = 5) -> Profile:
+        """Each step timed by itself, on copies of ``arrays``."""
+        from adjoint.compile.profile import profile
+
+        return profile(self, arrays, rounds)
+
+    def memory(self) -> Memory:
+        """Where every buffer lies, and how much memory a call needs."""
+        from adjoint.compile.profile import memory
+
+        return memory(self)
 
     def __str__(self) -> str:
         return "\n".join(str(wave) for wave in self.scope.waves)
@@ -76,7 +103,11 @@ class Program:
         """The order of all steps, and where their buffers lie."""
         graph = self.graph
         ready = prepared(fused.steps)
-        outputs = distinct(fused.outputs, ready, written_by(ready))
+        # updates first: what is wanted twice is computed where it stays, and copied for others
+        targets = {j for _, j in graph.updates}
+        places = sorted(range(len(fused.outputs)), key=lambda j: j not in targets)
+        made = distinct([fused.outputs[j] for j in places], ready, written_by(ready))
+        outputs = [node for _, node in sorted(zip(places, made, strict=True), key=_first)]
         plan = Dependencies(ready)
         given = {node: Spot(INPUT, i) for i, node in enumerate(graph.inputs)}
         owner: dict[int, int] = {}
@@ -93,13 +124,21 @@ class Program:
                 continue
             self.results.append((OUTPUT, len(self.fresh)))
             given[node] = Spot(OUTPUT, len(self.fresh))
-            self.fresh.append((node.shape, node.dtype.numpy))
+            self.fresh.append((graph.outputs[j].shape, node.dtype.numpy))
         return Scope(waves(plan), given)
+
+
+COMPILED = os.environ.get("ADJOINT_COMPILED") == "1"
 
 
 def program_of(graph: Graph) -> Program | Interpreted:
     """What runs a captured step."""
-    return Interpreted(graph)
+    meta = any(n.device is META for n in (*graph.inputs, *graph.nodes))
+    return Program(graph) if COMPILED and not meta else Interpreted(graph)
+
+
+def _first(pair: tuple[int, Node]) -> int:
+    return pair[0]
 
 
 def _kernels(scope: Scope) -> Iterable[Kernel]:

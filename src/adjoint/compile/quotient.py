@@ -41,8 +41,8 @@ def truncated_remainder(f: Function, a: Value, b: Value) -> Value:
     )
     rest = f.select(far, size, rest)
     found = f.select(valid, rest, f.number(float("nan"), rest.kind))
-    found = floats.with_sign(f, found, wide[0])
-    return f.cast("fptrunc", found, "float") if narrow else found
+    found = f.cast("fptrunc", found, "float") if narrow else found
+    return floats.with_sign(f, found, a)
 
 
 def _is_zero(f: Function, b: Value) -> Value:

@@ -27,7 +27,7 @@ def rewritten(node: Node, args: tuple[Node, ...]) -> Node | None:
 def made(op: Any, args: tuple[Node, ...], params: Params, shape: Shape, like: Node) -> Node:
     """A node of ``shape``, otherwise of the type of ``like``."""
     found = Node(op, args, params, shape, like.dtype, None, False)
-    found.stop, found.site, found.device = True, like.site, like.device
+    found.stop, found.site, found.device = True, getattr(like, "site", None), like.device
     return found
 
 

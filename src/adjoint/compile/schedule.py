@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Step = Kernel | Host | Loop
 
-FLOPS, BYTES = 100e9, 20e9  # per second and thread: a rough guess of a kernel's time
+FLOPS, BYTES = 100e9, 40e9  # per second and thread: a rough guess of a kernel's time
 LITTLE = 4e-6  # seconds: a wave that takes less is not worth meeting for
 SHARE = 2e-6  # seconds that a thread should have at least
 

@@ -37,6 +37,7 @@ from adjoint.compile.memory import (
 )
 from adjoint.compile.schedule import parts_of
 from adjoint.ir.node import Array, Node
+from adjoint.runtime.memory import address_of
 
 if TYPE_CHECKING:
     from adjoint.compile.schedule import Step
@@ -49,10 +50,12 @@ Word = tuple[str, int]  # an area, and a place in it
 
 
 class Phase(NamedTuple):
-    """A part of a program: native code from the word ``start`` on, or a host step."""
+    """A part of a program: native code from the word ``start`` to the word ``stop``, or a host
+    step."""
 
     steps: list[Step]
     start: int
+    stop: int
     parts: int
 
     @property
@@ -91,9 +94,7 @@ class Table:
         self.arena = fixes(assembler.arena)
         self.inputs = {i: fixes(f) for i, f in assembler.inputs.items()}
         self.outputs = {i: fixes(f) for i, f in assembler.outputs.items()}
-        self.phases = [
-            p if p.host else p._replace(start=base[CODE] + p.start) for p in assembler.phases
-        ]
+        self.phases = [_moved(p, base[CODE]) for p in assembler.phases]
         self.constants = list(assembler.constants.values())
         self.scratch = -(-assembler.scratch // PAGE) * PAGE
 
@@ -127,7 +128,7 @@ class Assembler:
             for step in wave.steps:
                 if isinstance(step, Host):
                     self._close()
-                    self.phases.append(Phase([step], 0, 1))
+                    self.phases.append(Phase([step], 0, 0, 1))
                     continue
                 self._steps.append(step)
                 if isinstance(step, Loop):
@@ -147,8 +148,8 @@ class Assembler:
         """End a native phase."""
         self._flush()
         if len(self.code) > self._start:
-            self._instruction(STOP)
-            self.phases.append(Phase(self._steps, self._start, self._parts))
+            stop = self._instruction(STOP)
+            self.phases.append(Phase(self._steps, self._start, stop, self._parts))
         self._start, self._parts, self._steps = len(self.code), 1, []
 
     def _flush(self, parts: int = 1) -> None:
@@ -238,6 +239,12 @@ class Assembler:
             self._parts = max(self._parts, wave.parts)
 
 
+def _moved(phase: Phase, by: int) -> Phase:
+    if phase.host is not None:
+        return phase
+    return phase._replace(start=phase.start + by, stop=phase.stop + by)
+
+
 def locate(scope: Scope, node: Node) -> tuple[Scope, Spot | None, Node]:
     """Where ``node`` lies: a scope and a spot in it, and by what name; None for a constant."""
     spot = scope.placement.spots.get(node)
@@ -246,11 +253,6 @@ def locate(scope: Scope, node: Node) -> tuple[Scope, Spot | None, Node]:
         scope, node = scope.parent, spot.node
         spot = scope.placement.spots.get(node)
     return scope, spot, node
-
-
-def address_of(array: Array) -> int:
-    """Where the elements of ``array`` begin."""
-    return int(array.__array_interface__["data"][0])
 
 
 def _does_nothing(kernel: Kernel, scope: Scope) -> bool:

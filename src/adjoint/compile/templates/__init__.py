@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from adjoint.compile.templates import (
+    attention,
+    attention_gradient,
+    extreme,
     indexing,
     pooling,
     pooling_choice,
     pooling_gradient,
     random,
+    scanning,
+    searching,
+    sorting,
 )
 
-__all__ = ["indexing", "pooling", "pooling_choice", "pooling_gradient", "random"]
+__all__ = [
+    "attention",
+    "attention_gradient",
+    "extreme",
+    "indexing",
+    "pooling",
+    "pooling_choice",
+    "pooling_gradient",
+    "random",
+    "scanning",
+    "searching",
+    "sorting",
+]

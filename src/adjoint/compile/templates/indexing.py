@@ -169,9 +169,7 @@ def written(node: Node, results: tuple[Node, ...]) -> Sequence[Kernel] | None:
     if 0 in node.shape:
         return []
     how = "set" if node.params["region"].name == "index_set" else "largest"
-    plan = Scatter(
-        how, 1, size_of(x), size_of(index), 1, x.dtype, index.dtype, x.dtype, is_zero(x)
-    )
+    plan = Scatter(how, 1, size_of(x), size_of(index), 1, x.dtype, index.dtype, x.dtype, is_zero(x))
     return [plan.kernel(node, (x, index, updates), results[0])]
 
 
@@ -182,11 +180,8 @@ def is_zero(node: Node) -> bool:
     value = node.value
     if node.op is not None or value is None or value.size > 1 << 16:
         return False
-    return value.dtype.kind != "V" and not np.any(value) and not np.any(_signs(value))
-
-
-def _signs(value: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> object:
-    return np.signbit(value) if value.dtype.kind == "f" else False
+    # no bit is set: not -0 either
+    return not np.ascontiguousarray(value).reshape(-1).view(np.uint8).any()
 
 
 class Scatter(NamedTuple):
@@ -202,7 +197,7 @@ class Scatter(NamedTuple):
     m: int
     rest: int
     dtype: DType
-    index: DType
+    index_dtype: DType
     sums: DType
     zero: bool
 
@@ -314,8 +309,10 @@ class _Writer:
         start = f.mul(batch, f.number(plan.m))
         with f.loop(0, plan.m) as loop:
             number = f.add(start, loop.index)
-            raw = f.load(Kind(elements.stored(plan.index)), at(f, plan.index, index, number))
-            place = f.sub(clipped(f, raw, plan.index, plan.n), low)
+            raw = f.load(
+                Kind(elements.stored(plan.index_dtype)), at(f, plan.index_dtype, index, number)
+            )
+            place = f.sub(clipped(f, raw, plan.index_dtype, plan.n), low)
             source = at(f, plan.dtype, updates, f.mul(number, f.number(plan.rest)))
             if plan.rows >= plan.n:
                 self.row(source, self.row_at(target, place))

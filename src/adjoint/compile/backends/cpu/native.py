@@ -12,7 +12,7 @@ An entry is a kernel and its record: function, record, extent, grain, and the co
 take jobs from. A patch is a pointer that every turn of a loop moves: target, start, step, other,
 kind; of kind ADVANCE it goes on by ``step`` bytes, of kind ALTERNATE it is ``start`` and ``other``
 in turn. A context has what an instance of a program works with: its threads' scratch memory, and
-the state of the pool. A record, an entry and a context are words of 8 bytes, too.
+the state of the pool; the interpreter leaves there at which instruction it ended. A record, an entry and a context are words of 8 bytes, too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STOP, SERIAL, PARALLEL, REPEAT, AGAIN = range(5)
 ADVANCE, ALTERNATE = range(2)
 PATCH = 5  # words of a patch
 # Places in a context.
-STATE, HELPERS, SCRATCH, STRIDE = range(4)
+STATE, HELPERS, SCRATCH, STRIDE, ENDED = range(5)
 # Places in the state of a pool, in words; what different threads write is on different cache lines.
 TICKETS, PENDING, FUNCTION, RECORD, YIELD, ACTIVE, WORDS = 0, 16, 32, 33, 34, 48, 64
 
@@ -320,6 +320,7 @@ def _interpret(f: Function, context: Value, code: Value, helpers: Value, scratch
 
     f.lines[place] = f"  {at.text} = phi ptr {', '.join(coming)}"
     f.begin("stop")
+    f.store(at, f.at(context, ENDED, "i64"))
 
 
 @contextmanager

@@ -1,0 +1,189 @@
+"""What a convolution needs around its product: an image with room, and partial sums added up.
+
+``arrange`` copies planes (image, channel) so that a convolution reads them in whole vectors:
+padded with zeros, and, where it takes every s-th element, with these side by side. ``fold`` adds
+the sums of several pieces of k, in their order, and puts them where they belong.
+"""
+
+from __future__ import annotations
+
+from adjoint.base.dtype import DType
+from adjoint.compile import elements
+from adjoint.compile.backends.cpu.target import Target
+from adjoint.compile.code import POINTER, WORD, Function, Kind, Module, Value
+from adjoint.compile.panels import first_lanes
+
+ARRANGE = ("rows", "width", "step", "inner", "outer_stride", "inner_stride", "table")
+WEAVE = ("rows", "width", "table")
+FOLD = ("count", "columns", "size", "row", "table")
+
+
+def arrange_text(target: Target, dtype: DType) -> str:
+    """kernel: y[unit] = a plane of x, in ``rows`` rows of ``width``; ``table`` has three words for
+    each: where in the plane it would begin, and from which to which element it has one; others
+    are 0. Elements are ``step`` apart in x. unit = i * inner + j is at i * outer_stride + j *
+    inner_stride."""
+    f = Module(target).function("kernel", [POINTER, WORD, WORD, POINTER])
+    record, begin, end, _ = f.arguments
+    x, y = (f.load(POINTER, f.at(record, i, "i64")) for i in range(2))
+    word = {name: f.load(WORD, f.at(record, 2 + i, "i64")) for i, name in enumerate(ARRANGE)}
+    table = f.emit(POINTER, f"inttoptr {word['table'].typed} to ptr")
+    kind = Kind(elements.stored(dtype), target.bits // max(dtype.bits, 32))
+    by = f.select(f.compare("sle", word["step"], f.number(2)), word["step"], f.number(0))
+    with f.loop(begin, end) as unit:
+        i, j = (f.two(how, unit.index, word["inner"]) for how in ("udiv", "urem"))
+        offset = f.add(f.mul(i, word["outer_stride"]), f.mul(j, word["inner_stride"]))
+        plane = f.at(x, offset, kind.element)
+        result = f.at(y, f.mul(f.mul(unit.index, word["rows"]), word["width"]), kind.element)
+        with f.loop(0, word["rows"]) as row:
+            entry = f.at(table, f.mul(row.index, f.number(3)), "i64")
+            start, low, high = (f.load(WORD, f.at(entry, i, "i64")) for i in range(3))
+            source = f.at(plane, start, kind.element)
+            to = f.at(result, f.mul(row.index, word["width"]), kind.element)
+            for step in (1, 2):
+                fits = f.compare("eq", by, f.number(step))
+                with f.when(fits), f.loop(0, word["width"], kind.lanes) as loop:
+                    _piece(f, kind, (source, to), (loop.index, low, high, word["width"]), step)
+            other = f.compare("eq", by, f.number(0))
+            with f.when(other), f.loop(0, word["width"]) as loop:
+                at = loop.index
+                f.store(f.number(0, Kind(kind.element)), f.at(to, at, kind.element))
+                inside = f.two("and", f.compare("sge", at, low), f.compare("slt", at, high))
+                with f.when(inside):
+                    place = f.at(source, f.mul(at, word["step"]), kind.element)
+                    f.store(f.load(Kind(kind.element), place), f.at(to, at, kind.element))
+    f.end()
+    return str(f.module)
+
+
+def _piece(
+    f: Function, kind: Kind, places: tuple[Value, Value], sizes: tuple[Value, ...], step: int
+) -> None:
+    """One vector of a row, of elements ``step`` apart."""
+    (source, to), (at, low, high, width) = places, sizes
+    lanes = kind.lanes
+    after, before = (first_lanes(f, f.sub(x, at), lanes) for x in (high, low))
+    mask = f.two("xor", after, before)
+    place = f.at(source, f.mul(at, f.number(step)), kind.element)
+    if step == 1:
+        value = f.load_masked(kind, place, mask)
+    else:
+        halves: list[Value] = []
+        for half in range(2):
+            # lane 2 i of the two vectors together is element i; what lies between is not touched
+            order = [half * lanes // 2 + i // 2 if i % 2 == 0 else lanes for i in range(lanes)]
+            none = f.number(0, mask.kind)
+            spread = f.shuffle(mask, none, order)
+            halves.append(f.load_masked(kind, f.at(place, half * lanes, kind.element), spread))
+        value = f.shuffle(halves[0], halves[1], range(0, 2 * lanes, 2))
+    f.store_masked(value, f.at(to, at, kind.element), first_lanes(f, f.sub(width, at), lanes))
+
+
+def weave_text(target: Target, dtype: DType, count: int, step: int) -> str:
+    """kernel: plane ``unit`` of the result, in ``rows`` of ``width``; element i of a row is element
+    i // step of the part that ``table`` names for i % step: its number, or -1 for zeros, where the
+    row begins in its plane, and how large its planes are."""
+    f = Module(target).function("kernel", [POINTER, WORD, WORD, POINTER])
+    record, begin, end, _ = f.arguments
+    y = f.load(POINTER, f.at(record, count, "i64"))
+    word = {n: f.load(WORD, f.at(record, count + 1 + i, "i64")) for i, n in enumerate(WEAVE)}
+    table = f.emit(POINTER, f"inttoptr {word['table'].typed} to ptr")
+    kind = Kind(elements.stored(dtype), target.bits // max(dtype.bits, 32))
+    with f.loop(begin, end) as unit, f.loop(0, word["rows"]) as row:
+        at = f.add(f.mul(unit.index, word["rows"]), row.index)
+        to = f.at(y, f.mul(at, word["width"]), kind.element)
+        parts: list[tuple[Value, Value]] = []
+        for i in range(step):
+            entry = f.at(table, f.mul(f.add(f.mul(row.index, f.number(step)), f.number(i)),
+                                      f.number(3)), "i64")  # fmt: skip
+            number, offset, size = (f.load(WORD, f.at(entry, j, "i64")) for j in range(3))
+            exists = f.compare("sge", number, f.number(0))
+            number = f.select(exists, number, f.number(0))
+            start = f.load(POINTER, f.at(record, number, "i64"))
+            offset = f.add(offset, f.mul(unit.index, size))
+            length = f.two("sdiv", f.add(word["width"], f.number(step - 1 - i)), f.number(step))
+            length = f.select(exists, length, f.number(0))
+            parts.append((f.at(start, offset, kind.element), length))
+        if step == 2:
+            _weave_two(f, kind, parts, to, word["width"])
+        else:
+            _weave_many(f, kind, parts, to, word["width"])
+    f.end()
+    return str(f.module)
+
+
+def _weave_two(
+    f: Function, kind: Kind, parts: list[tuple[Value, Value]], to: Value, width: Value
+) -> None:
+    """Two parts, a vector of each at a time."""
+    lanes = kind.lanes
+    half = f.two("sdiv", f.add(width, f.number(1)), f.number(2))
+    with f.loop(0, half, lanes) as loop:
+        values = [
+            f.load_masked(kind, f.at(start, loop.index, kind.element),
+                          first_lanes(f, f.sub(length, loop.index), lanes))
+            for start, length in parts
+        ]  # fmt: skip
+        first = f.mul(loop.index, f.number(2))
+        for i in range(2):
+            order = [i * lanes // 2 + j // 2 + j % 2 * lanes for j in range(lanes)]
+            place = f.add(first, f.number(i * lanes))
+            mask = first_lanes(f, f.sub(width, place), lanes)
+            value = f.shuffle(values[0], values[1], order)
+            f.store_masked(value, f.at(to, place, kind.element), mask)
+
+
+def _weave_many(
+    f: Function, kind: Kind, parts: list[tuple[Value, Value]], to: Value, width: Value
+) -> None:
+    """Part by part, element by element."""
+    step = len(parts)
+    for i, (start, length) in enumerate(parts):
+        with f.loop(i, width, step) as loop:
+            at = f.two("sdiv", loop.index, f.number(step))
+            place = f.at(to, loop.index, kind.element)
+            is_there = f.compare("slt", at, length)
+            f.store(f.number(0, Kind(kind.element)), place)
+            with f.when(is_there):
+                f.store(f.load(Kind(kind.element), f.at(start, at, kind.element)), place)
+
+
+def fold_text(target: Target, dtype: DType, wide: DType) -> str:
+    """kernel: row ``unit`` of the result is the sum of ``count`` rows of ``columns`` elements of
+    ``wide``, ``size`` apart; element j goes to ``unit * row + table[j]``, or to the next place."""
+    f = Module(target).function("kernel", [POINTER, WORD, WORD, POINTER])
+    record, begin, end, _ = f.arguments
+    parts, result = (f.load(POINTER, f.at(record, i, "i64")) for i in range(2))
+    word = {name: f.load(WORD, f.at(record, 2 + i, "i64")) for i, name in enumerate(FOLD)}
+    table = f.emit(POINTER, f"inttoptr {word['table'].typed} to ptr")
+    linear = f.compare("eq", word["table"], f.number(0))
+    bent = f.compare("ne", word["table"], f.number(0))
+    lanes = target.bits // wide.bits
+    stored, kind = elements.stored(dtype), Kind(elements.element(wide), lanes)
+    whole = f.two("and", word["columns"], f.number(-lanes))
+
+    def add_up(at: Value, lanes: int, row: Value, to: Value) -> None:
+        zero = f.number(0, kind if lanes else Kind(kind.element))
+        first = f.at(row, at, kind.element)
+        with f.loop(0, word["count"], 1, [first, zero]) as loop:
+            place, total = loop.values
+            total = f.add(total, elements.load(f, wide, place, lanes))
+            loop.carry = [f.at(place, word["size"], kind.element), total]
+        total = loop.values[1]
+        with f.when(linear):
+            elements.store(f, total, dtype, f.at(to, at, stored))
+        with f.when(bent):
+            for lane in range(max(lanes, 1)):
+                value = f.extract(total, lane) if lanes else total
+                shift = f.load(WORD, f.at(f.at(table, at, "i64"), lane, "i64"))
+                elements.store(f, value, dtype, f.at(to, shift, stored))
+
+    with f.loop(begin, end) as unit:
+        row = f.at(parts, f.mul(unit.index, word["columns"]), kind.element)
+        to = f.at(result, f.mul(unit.index, word["row"]), stored)
+        with f.loop(0, whole, lanes) as loop:
+            add_up(loop.index, lanes, row, to)
+        with f.loop(whole, word["columns"]) as loop:
+            add_up(loop.index, 0, row, to)
+    f.end()
+    return str(f.module)
