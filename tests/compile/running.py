@@ -70,7 +70,9 @@ def lowered(
     results = (node,)
     if node.parts is not None:
         results = tuple(lower.buffer(p.shape, p.dtype) for p in node.parts)
-    return lower.TEMPLATES[lower.name_of(node)](node, results), args, results
+    rule = lower.template_of(lower.name_of(node))
+    assert rule is not None
+    return rule(node, results), args, results
 
 
 def outputs(

@@ -7,7 +7,8 @@ from itertools import product
 
 import pytest
 
-from adjoint.compile import gemm
+from adjoint.base.dtype import bfloat16, float16, float32, float64
+from adjoint.compile import gemm, narrow, spread
 from adjoint.compile.backends.cpu import pool
 from adjoint.compile.backends.cpu.link import assembly, compile_object
 from adjoint.compile.backends.cpu.target import OTHERS, host
@@ -18,7 +19,7 @@ MULTIPLY = {
     "x86-64-v4": r"vfmadd\d+p[sd]",
     "aarch64": r"fmla",
 }
-STACK = re.compile(r"\[sp\b|%[re][sb]p\b")
+STACK = re.compile(r"\[sp\b|%[re]sp\b")  # no frame pointer is kept: rbp is one register of many
 
 
 @pytest.mark.parametrize("bits", [32, 64])
@@ -26,7 +27,8 @@ STACK = re.compile(r"\[sp\b|%[re][sb]p\b")
 def test_no_sum_leaves_the_registers(cpu: str, bits: int) -> None:
     target = OTHERS[cpu]
     tile = gemm.tile_for(target, bits)
-    text = assembly(gemm.module_text(target, bits), target)
+    dtype = {32: float32, 64: float64}[bits]
+    text = assembly(gemm.module_text(target, dtype, dtype), target)
     for rows, vectors in product((tile.rows, tile.few), (tile.vectors, 1)):
         name = f"micro_{rows}_{vectors}"
         loops = [
@@ -44,11 +46,41 @@ def test_no_sum_leaves_the_registers(cpu: str, bits: int) -> None:
 @pytest.mark.parametrize("cpu", ["x86-64-v3", "x86-64-v4"])
 def test_no_vector_is_on_the_stack_at_all(cpu: str) -> None:
     target = OTHERS[cpu]
-    text = assembly(gemm.module_text(target, 32), target)
+    text = assembly(gemm.module_text(target, float32, float32), target)
     tile = gemm.tile_for(target, 32)
     for rows, vectors in product((tile.rows, tile.few), (tile.vectors, 1)):
         lines = function(text, f"micro_{rows}_{vectors}")
         assert [x for x in lines if STACK.search(x) and re.search(r"%[xyz]mm", x)] == []
+
+
+def multiplying(text: str, cpu: str) -> list[list[str]]:
+    """The innermost blocks that multiply and add."""
+    found = blocks(function(text, "kernel"))
+    return [b for b in found if any(re.search(rf"\b{MULTIPLY[cpu]}\b", line) for line in b)]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 6, 8])
+@pytest.mark.parametrize("cpu", OTHERS)
+def test_few_rows_stay_in_the_registers(cpu: str, rows: int) -> None:
+    target = OTHERS[cpu]
+    writers = (narrow.Few, narrow.Inner) if target.bits >= 256 else (narrow.Few,)
+    for writer in writers:
+        text = assembly(writer(target, float32, rows).text(), target)
+        loops = multiplying(text, cpu)
+        assert len(loops) == 1
+        spilled = [line for line in loops[0] if STACK.search(line)]
+        assert [line for line in spilled if re.search(r"[xyz]mm|\bq\d", line)] == []
+
+
+@pytest.mark.parametrize("cpu", OTHERS)
+def test_sixteen_bits_need_no_library(cpu: str) -> None:
+    target = OTHERS[cpu]
+    for dtype in (float16, bfloat16):
+        for out in (dtype, float32):
+            text = assembly(gemm.module_text(target, dtype, out), target)
+            assert not re.search(r"\b(call|callq|bl)\s+_", text)
+        assert compile_object(spread.arrange_text(target, dtype), target)
+        assert compile_object(spread.fold_text(target, dtype, float32), target)
 
 
 def test_the_check_sees_a_spill() -> None:

@@ -51,7 +51,6 @@ def always(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
     monkeypatch.setitem(CPU.kernels, "conv", counted)
     monkeypatch.setattr(correlate, "LARGE", 0)
-    monkeypatch.setattr(correlate, "FEW", 1)
     return seen
 
 
@@ -131,14 +130,39 @@ def test_the_bits_do_not_depend_on_the_threads(
     assert all(np.array_equal(result, results[0]) for result in results)
 
 
-def test_small_and_depthwise_ones_stay_with_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_ones_stay_with_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     monkeypatch.setitem(CPU.kernels, "conv", lambda *args: seen.append(1))
     pads, ones = ((1, 1), (1, 1)), (1, 1)
     correlate.correlate(
         random((1, 4, 8, 8), "f", 0), random((4, 4, 3, 3), "f", 1), ones, pads, ones, ones, 1
     )
-    correlate.correlate(
-        random((8, 64, 64, 64), "f", 0), random((64, 1, 3, 3), "f", 1), ones, pads, ones, ones, 64
-    )
     assert seen == []
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_depthwise(channels: int, always: list[tuple[int, ...]]) -> None:
+    x = random((3, 12, 14, 17), "f", 0)
+    w = random((12, channels, 3, 3), "f", 1)
+    groups = 12 // channels
+    found = correlate.correlate(x, w, (1, 1), ((1, 1), (0, 2)), (1, 1), (1, 1), groups)
+    padded = torch.nn.functional.pad(torch.from_numpy(x), (0, 2, 1, 1))
+    expected = torch.nn.functional.conv2d(padded, torch.from_numpy(w), groups=groups)
+    assert len(always) == 1
+    assert np.allclose(found, expected.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 3, 4])
+def test_transposed(kernel: int, dilation: int, always: list[tuple[int, ...]]) -> None:
+    """An input spread by zeros: one product per phase, zeros where no tap meets one."""
+    x, w = random((2, 5, 7, 6), "f", 0), random((5, 9, kernel, kernel), "f", 1)
+    reach = (kernel - 1) * dilation
+    pads = ((reach, reach + 1), (reach, reach + 1))
+    turned = w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1]
+    found = correlate.correlate(x, turned, (1, 1), pads, (dilation,) * 2, (2, 2), 1)
+    expected = torch.nn.functional.conv_transpose2d(
+        torch.from_numpy(x), torch.from_numpy(w), stride=2, dilation=dilation, output_padding=1
+    )
+    assert len(always) == 1
+    assert np.allclose(found, expected.numpy(), rtol=1e-4, atol=1e-4)

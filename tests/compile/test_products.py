@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import adjoint as ad
 from adjoint.base.dtype import OF_NUMPY
-from adjoint.compile import gemm, products
+from adjoint.compile import blocks, gemm, products
 from adjoint.compile.backends.cpu.target import host
 from adjoint.ops import contract
 from adjoint.runtime.device import CPU
@@ -28,7 +28,7 @@ EDGES = sorted(
     {1, 2, 3, TILE.few, TILE.rows - 1, TILE.rows, TILE.rows + 1, 2 * TILE.rows + TILE.few}
     | {TILE.lanes - 1, TILE.lanes, TILE.columns - 1, TILE.columns, TILE.columns + 1, 70}
 )
-DEPTHS = [1, 2, 15, 16, 17, 64, products.DEPTH - 1, products.DEPTH, products.DEPTH + 1, 500]
+DEPTHS = [1, 2, 15, 16, 17, 64, blocks.DEPTH - 1, blocks.DEPTH, blocks.DEPTH + 1, 500]
 
 
 @pytest.fixture
@@ -69,8 +69,8 @@ def test_every_edge_of_tiles_and_blocks(k: int, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["f", "d"])
 def test_more_rows_than_the_second_level_cache_holds(dtype: str) -> None:
-    check(random((2 * products.HEIGHT + 5, 201), dtype), random((201, 45), dtype, 1))
-    check(random((9, 33), dtype), random((33, products.WIDEST + 70), dtype, 1))
+    check(random((2 * blocks.HEIGHT + 5, 201), dtype), random((201, 45), dtype, 1))
+    check(random((9, 33), dtype), random((33, blocks.WIDEST + 70), dtype, 1))
 
 
 @pytest.mark.parametrize("dtype", ["f", "d"])

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-import adjoint.compile.templates  # noqa: F401  (registers them)
 from adjoint.base.dtype import (
     DType,
     bfloat16,

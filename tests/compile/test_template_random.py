@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-import adjoint.compile.templates  # noqa: F401  (registers them)
 from adjoint.base.dtype import uint32
 from adjoint.ir.node import Type
 from adjoint.ops.source import random_bits

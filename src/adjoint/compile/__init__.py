@@ -15,6 +15,7 @@ def register() -> None:
     """Let eager ops on the CPU use compiled kernels."""
     CPU.kernels["dot"] = _dot
     CPU.kernels["conv"] = _conv
+    CPU.kernels["whole"] = _whole
 
 
 def _dot(a: Any, b: Any) -> Any:
@@ -31,3 +32,11 @@ def _conv(*args: Any) -> Any:
 
     CPU.kernels["conv"] = conv
     return conv(*args)
+
+
+def _whole(*args: Any) -> Any:
+    """Ops and regions by their templates, put in its place when first asked for."""
+    from adjoint.compile.eager_whole import whole  # loads LLVM
+
+    CPU.kernels["whole"] = whole
+    return whole(*args)

@@ -6,19 +6,18 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from adjoint.base.dtype import DType
 from adjoint.base.shape import Shape
 from adjoint.compile import write_loops
 from adjoint.compile.backends.cpu.target import Target, host
 from adjoint.compile.group import Group
 from adjoint.compile.kernel import Kernel, Place, Step
+from adjoint.compile.listing import listing
 from adjoint.compile.loops import Item, Loops, Store
 from adjoint.compile.lower import buffer
 from adjoint.compile.pieces import cut_in_two, in_pieces
 from adjoint.compile.views import Axis, Map, View, contiguous, leaves
-from adjoint.ir.node import Node
+from adjoint.ir.node import Array, Node
 
 JOB = 1 << 15  # points and ops that a job should have at least
 MOST_JOBS = 64
@@ -91,7 +90,7 @@ class Assembly:
 
 
 def along(places: Map, view: View, axes: list[Axis]) -> Shape:
-    """The stride of ``view`` along each of ``axes``, when its own are made of them by ``places``."""
+    """The stride of ``view`` along each of ``axes``, of which its own are made by ``places``."""
     found = dict.fromkeys(axes, 0)
     for part, stride, size in zip(places, view.strides, view.shape, strict=True):
         step = stride
@@ -105,14 +104,16 @@ def along(places: Map, view: View, axes: list[Axis]) -> Shape:
 
 def uniform(node: Node) -> float | int | None:
     """The number that every element of a constant is; None for other nodes."""
-    value = node.value
-    if node.op is not None or not isinstance(value, np.ndarray) or value.size == 0:
+    while node.value is None and node.op is not None and node.op.lazy and node.args:
+        node = node.args[0]
+    value: Array | None = node.value
+    if value is None or value.size == 0:
         return None
+    first: Any = value[(0,) * value.ndim]
     if any(value.strides) and value.size > 1:
-        first = value.flat[0]
-        if value.size > 4096 or not bool((value == first).all()):
+        same: Array = value == first
+        if value.size > 4096 or not bool(same.all()):
             return None
-    first = value.flat[0]
     return float(first) if node.dtype.kind == "f" else int(first)
 
 
@@ -124,7 +125,8 @@ def kernels_of(
     that finishes tiles of a matrix of as many columns, or None when its index space has no such
     axis. ``instead``: other buffers to use."""
     assembly = Assembly(group, read, wanted)
-    merged = _ordered(assembly, columns)
+    matrix = next(iter(instead)) if columns and instead else None
+    merged = _ordered(assembly, columns, matrix)
     sizes = tuple(prod(a.size for a in part) for part in merged)
     rows = sum(not part[0].reduced for part in merged)
     if columns and (not sizes or sizes[rows - 1] != columns or rows != len(sizes)):
@@ -204,7 +206,8 @@ def pad_kernels(node: Node, view: View) -> list[Step]:
 
 def concat_kernels(node: Node, views: list[View]) -> list[Step]:
     """Each argument copied to its place."""
-    steps, axis, start = contiguous(node.shape), node.params["axis"], 0
+    steps, start = contiguous(node.shape), 0
+    axis: int = node.params["axis"]
     found: list[Step] = []
     for view in views:
         if 0 not in view.shape:
@@ -256,15 +259,18 @@ def _turned(loops: Loops) -> Loops:
     return Loops(turn(loops.sizes), loops.rows, place, items, stores, loops.dtypes)
 
 
-def _ordered(assembly: Assembly, columns: int) -> list[list[Axis]]:
+def _ordered(assembly: Assembly, columns: int, matrix: Node | None) -> list[list[Axis]]:
     """Axes from the outermost in, by how far apart their elements are in memory; neighbours that
-    every access walks as one are merged. With ``columns``: as they are in memory, the last ones
-    merged to so many at most."""
+    every access walks as one are merged. With ``columns``: as ``matrix`` lies in memory, the last
+    ones merged to so many at most."""
     axes = assembly.axes
     accesses = [i.strides for i in assembly.items if i.op in ("load", "iota") and any(i.strides)]
     for _, node in assembly.stores:
         view = View(node, node.shape, contiguous(node.shape))
         accesses.insert(0, along(assembly.group.maps[node], view, axes))
+    for item, view in assembly.loads:
+        if view.node is matrix:
+            accesses.insert(0, assembly.items[item].strides)
 
     def far(i: int) -> tuple[int, ...]:
         steps = [abs(s[i]) for s in accesses if s[i]]
@@ -332,6 +338,8 @@ def _kernel(
         nbytes=nbytes,
         in_place=_in_place(loops, reads, writes),
         nodes=members,
+        listing=lambda: listing(loops),
+        loops=loops,
     )
 
 

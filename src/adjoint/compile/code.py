@@ -175,7 +175,7 @@ class Function:
         return self.call(f"llvm.fmuladd.{a.kind.suffix}", a.kind, a, b, c)
 
     def compare(self, how: str, a: Value, b: Value) -> Value:
-        """LLVM's predicate ``how`` (olt, oeq, une ... for floats; slt, ult, eq ... for integers)."""
+        """LLVM's predicate ``how``: olt, oeq, une ... for floats; slt, ult, eq ... for integers."""
         word = "fcmp" if a.kind.is_float else "icmp"
         return self.emit(a.kind.of("i1"), f"{word} {how} {a.typed}, {b.text}")
 

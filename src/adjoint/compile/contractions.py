@@ -30,6 +30,7 @@ from adjoint.compile.kernel import Kernel, Place
 from adjoint.compile.lower import buffer, template
 from adjoint.compile.thin import across_kernel
 from adjoint.compile.views import View, whole
+from adjoint.compile.whole_numbers import integer_kernel
 from adjoint.compile.windows import Conv, conv_kernels
 from adjoint.ir.node import Node
 from adjoint.runtime.threads import get_num_threads
@@ -61,12 +62,17 @@ def lower_conv(node: Node, results: tuple[Node, ...]) -> list[Kernel] | None:
 
 def dot_kernel(a: View, b: View, out: Node, after: Kernel | None = None) -> Kernel | None:
     """``out`` = a @ b batch by batch, a (..., m, k), b (..., k, n) of out's dtype, ``out`` a
-    whole buffer; None when a size is 0, the dtype is not a float, or a batch is not regular."""
+    whole buffer; None when a size is 0, the dtype is bool, or a batch is not regular. Integers take
+    no ``after``."""
     dtype = out.dtype
-    if 0 in (*a.shape, *b.shape) or not can_multiply(dtype):
+    if 0 in (*a.shape, *b.shape):
         return None
     lead = _batch(out.shape[:-2], a.strides[:-2], b.strides[:-2])
     if lead is None:
+        return None
+    if dtype.is_integer:
+        return integer_kernel(a, b, out, lead)
+    if not can_multiply(dtype):
         return None
     batch, a_steps, b_steps = lead
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]

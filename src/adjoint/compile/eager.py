@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ctypes import addressof, create_string_buffer
 from functools import cache
 from struct import Struct
@@ -20,26 +20,35 @@ from adjoint.runtime.threads import get_num_threads
 Array = np.ndarray[Any, np.dtype[Any]]
 
 TASK = 8  # words in front of the record: what the threads share
-HEAD = Struct(f"{TASK}q").pack_into
 LONGEST = 64  # words of a record
 
 
 class Call(NamedTuple):
     """A kernel ready to be called: its address, jobs, grain, bytes of scratch memory of a thread,
-    and the constant words of its record."""
+    the constant words of its record, and what writes all of it to memory."""
 
     start: int
     jobs: int
     grain: int
     scratch: int
     words: bytes
+    pack: Callable[..., None]
+
+
+def prepared(
+    start: int, jobs: int, grain: int, scratch: int, words: Sequence[int], operands: int
+) -> Call:
+    """A call of the kernel at ``start`` with so many addresses in front of ``words``."""
+    stored = np.array(words, np.int64).tobytes()
+    pack = Struct(f"{TASK + operands}q{len(stored)}s").pack_into
+    return Call(start, jobs, grain, scratch, stored, pack)
 
 
 def call_of(kernel: Kernel) -> Call:
     """The kernel, compiled."""
-    words = np.array(kernel.words, np.int64).tobytes()
     start = link.addresses([kernel])[kernel.key]
-    return Call(start, kernel.extent, kernel.grain, kernel.scratch, words)
+    count = len(kernel.reads) + len(kernel.writes)
+    return prepared(start, kernel.extent, kernel.grain, kernel.scratch, kernel.words, count)
 
 
 def run(call: Call, places: Sequence[int]) -> None:
@@ -47,13 +56,10 @@ def run(call: Call, places: Sequence[int]) -> None:
     space = FREE.pop() if FREE else Workspace()  # one list step: safe between threads
     parts = min(-(-call.jobs // call.grain), get_num_threads())
     memory = space.reserve(parts * call.scratch)
-    HEAD(
+    call.pack(
         space.record, 0, call.start, space.address + 8 * TASK, call.jobs, call.grain, memory,
-        call.scratch, 0, 0,
+        call.scratch, 0, 0, *places, call.words,
     )  # fmt: skip
-    Struct(f"{len(places)}q").pack_into(space.record, 8 * TASK, *places)
-    first = 8 * (TASK + len(places))
-    space.record[first : first + len(call.words)] = call.words
     pool.run(runner(), space.address, parts)
     FREE.append(space)
 
@@ -100,6 +106,9 @@ FREE: list[Workspace] = []
 
 def countable(array: Array) -> Array:
     """The array itself, or a copy when its elements are not whole elements apart."""
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned:
+        return array
     size = array.itemsize
     odd = array.__array_interface__["data"][0]
     for step in array.strides:

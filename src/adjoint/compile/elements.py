@@ -61,8 +61,8 @@ def rounded(f: Function, value: Value, dtype: DType) -> Value:
 
 
 def has_half(target: Target) -> bool:
-    """Whether the CPU converts float16; LLVM would call a C library for it elsewhere."""
-    if target.triple.startswith(("aarch64", "arm64")) or "+f16c" in target.features:
+    """Whether the machine converts float16; LLVM would call a C library for it elsewhere."""
+    if target.triple.startswith(("aarch64", "arm64", "nvptx")) or "+f16c" in target.features:
         return True
     return not target.features and target.bits >= 256
 

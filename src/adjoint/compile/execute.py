@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from adjoint.compile.program import Program
 
 
+SHARED = 1 << 20  # bytes: arenas from this size on are shared between programs
 FIT = 0x1 | 0x100  # NumPy's flags for arrays in row-major order, and for aligned ones
 
 
@@ -38,12 +40,18 @@ class Instance:
         words = aligned(8 * len(table.words)).view(np.int64)
         words[:] = table.words
         self.base = address_of(words)
-        self.arena = aligned(program.scope.placement.size)
+        self.arena = aligned(0)
         fill(words, table.here, self.base)
-        fill(words, table.arena, address_of(self.arena))
+        self._table = words
+        self._arena_fixes = np.array(table.arena, np.int64).reshape(-1, 2)
+        self._arena_size = program.scope.placement.size
+        self._shares = self._arena_size >= SHARED
+        if not self._shares:
+            self._move(aligned(self._arena_size))
         self.words: memoryview[int] = memoryview(cast("Any", words))
         self.arrays: list[Array | None] = [None] * len(program.graph.inputs)
         self.fresh: list[Array | None] = [None] * len(program.fresh)
+        self._lent: dict[int, weakref.ref[Array]] = {}
         self._results = [
             (shape, dtype, table.outputs.get(number, []))
             for number, (shape, dtype) in enumerate(program.fresh)
@@ -76,6 +84,8 @@ class Instance:
 
     def point(self, number: int, array: Array) -> None:
         """Let the input ``number`` be read from ``array``, which fits and which others keep."""
+        self.arrays[number] = None
+        self._lent[number] = weakref.ref(array)
         self._patch(self.table.inputs.get(number, ()), address_of(array))
 
     def take(self, number: int, array: Array) -> None:
@@ -108,8 +118,23 @@ class Instance:
     def run(self) -> None:
         """All phases, on what is bound."""
         self.words[ENDED] = 0
-        for part in self._parts:
-            part()
+        if not self._shares:
+            for part in self._parts:
+                part()
+            return
+        self._move(borrow(self._arena_size))
+        try:
+            for part in self._parts:
+                part()
+        finally:
+            give_back(self.arena)
+
+    def _move(self, arena: Array) -> None:
+        """Work in ``arena`` from now on."""
+        if arena is not self.arena:
+            self.arena = arena
+            fixes = self._arena_fixes
+            self._table[fixes[:, 0]] = fixes[:, 1] + address_of(arena)
 
     @property
     def has_updated(self) -> bool:
@@ -118,7 +143,9 @@ class Instance:
         return self.words[ENDED] == self._last_stop
 
     def run_phase(self, number: int) -> None:
-        """One phase, on what is bound."""
+        """One phase, on what is bound, in an arena of its own."""
+        if self._shares and self.arena.size < self._arena_size:
+            self._move(aligned(self._arena_size))
         self._parts[number]()
 
     @property
@@ -204,11 +231,36 @@ class Instance:
             array = value.reshape(shape)
             return lambda: array
         if spot.kind == ARENA:
-            view = buffer_view(self.arena, spot.at, Type(shape, node.dtype))
-            return lambda: view
+            of = Type(shape, node.dtype)
+            return lambda: buffer_view(self.arena, spot.at, of)
         number = spot.at
-        arrays = self.arrays if spot.kind == INPUT else self.fresh
-        return lambda: arrays[number].reshape(shape)  # type: ignore[union-attr]
+        if spot.kind == INPUT:
+            return lambda: self._input(number).reshape(shape)
+        return lambda: self.fresh[number].reshape(shape)  # type: ignore[union-attr]
+
+    def _input(self, number: int) -> Any:
+        array = self.arrays[number]
+        return self._lent[number]() if array is None else array
+
+
+def borrow(nbytes: int) -> Array:
+    """An arena of at least ``nbytes`` that nobody works in. Programs do not leave anything in it,
+    so they can all have the same, as long as they run one after the other."""
+    while True:
+        try:
+            arena = _RESTING.pop()()
+        except IndexError:
+            return aligned(nbytes)
+        if arena is not None and arena.size >= nbytes:
+            return arena
+
+
+def give_back(arena: Array) -> None:
+    """Let the next program have ``arena``. It lives as long as a program that worked in it."""
+    _RESTING.append(weakref.ref(arena))
+
+
+_RESTING: list[weakref.ref[Array]] = []
 
 
 def aligned(nbytes: int, to: int = 64) -> Array:

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from adjoint.base.dtype import DType
 from adjoint.base.shape import Shape
 from adjoint.compile.gemm import SLACK
 from adjoint.compile.kernel import Kernel, Place
 from adjoint.compile.lower import buffer
 from adjoint.compile.offsets import offsets_of, strides_of
-from adjoint.compile.spread import ARRANGE, WEAVE, arrange_text, weave_text
+from adjoint.compile.spread import ARRANGE, LAST, WEAVE, arrange_text, last_text, weave_text
 from adjoint.compile.views import View
 from adjoint.ir.node import Node
 
@@ -85,6 +86,32 @@ def arranged(x: View, grid: Grid) -> tuple[Kernel, Source]:
         (Place(x.node, x.offset * dtype.itemsize),), (Place(node),),
         tuple(words[name] for name in ARRANGE), extent=x.shape[0] * x.shape[1],
         grain=max(1, (1 << 14) // planes),
+        nbytes=dtype.itemsize * (prod(x.shape) + prod(node.shape)), keeps=(table,),
+    )  # fmt: skip
+    return kernel, Source(view, taps, places)
+
+
+def channels_last(x: View, grid: Grid, wide: DType) -> tuple[Kernel, Source]:
+    """The same with the first axis of x as the last: x (C, N, ...) becomes (N, ..., C)."""
+    dtype, channels, step = x.node.dtype, x.shape[0], grid.steps[-1]
+    axes = [_Axis(t, p, s) for t, p, s in zip(grid.taps, grid.places, grid.steps, strict=True)]
+    sizes = tuple(len(axis.phases) * axis.length for axis in axes)
+    strides = tuple(s * channels for s in strides_of(sizes))
+    table = _row_table(tuple(axes), x.shape[2:], x.strides[2:])
+    node = buffer((x.shape[1] * prod(sizes) * channels,), dtype)
+    view = View(node, (channels, x.shape[1], *sizes), (1, prod(sizes) * channels, *strides))
+    taps = offsets_of([axis.tap_places for axis in axes], strides)
+    places = offsets_of([axis.spots for axis in axes], strides)
+    words = {
+        "rows": len(table), "width": axes[-1].length, "channels": channels, "image_stride": x.strides[1], "channel_stride": x.strides[0],
+        "table": table.ctypes.data,
+    }  # fmt: skip
+    kernel = Kernel(
+        f"turn {by(x.shape)} {dtype.name}", f"last {step} {dtype.name}",
+        lambda target: last_text(target, dtype, wide, step),
+        (Place(x.node, x.offset * dtype.itemsize),), (Place(node),),
+        tuple(words[name] for name in LAST), extent=x.shape[1] * len(table),
+        grain=max(1, (1 << 14) // (axes[-1].length * channels)), scratch=4096,
         nbytes=dtype.itemsize * (prod(x.shape) + prod(node.shape)), keeps=(table,),
     )  # fmt: skip
     return kernel, Source(view, taps, places)

@@ -12,7 +12,7 @@ from adjoint.compile.finish import columns_of, contract, reads_views, takes_afte
 from adjoint.compile.group import Group, Grouping, Use, walk_views
 from adjoint.compile.kernel import Host, Kernel, Repeat, Step
 from adjoint.compile.loop_values import special
-from adjoint.compile.lower import TEMPLATES, buffer, name_of
+from adjoint.compile.lower import buffer, has_template, is_zero, name_of, template_of
 from adjoint.compile.order import Unit, ordered
 from adjoint.compile.rewire import rewired
 from adjoint.compile.simplify import simplify
@@ -32,7 +32,7 @@ class Fused:
 
 def fuse(graph: Graph) -> Fused:
     """The kernels of ``graph``, which ``prepare`` gave."""
-    return _Fuser(without_marks(graph)).run()
+    return Fuser(without_marks(graph)).run()
 
 
 def prepare(graph: Graph) -> Graph:
@@ -43,7 +43,7 @@ def prepare(graph: Graph) -> Graph:
 def has_kernel(node: Node) -> bool:
     """Whether a ``call`` is computed as a whole."""
     name = name_of(node)
-    return name in TEMPLATES or special(name) is not None
+    return has_template(name) or special(name) is not None
 
 
 def is_loop(node: Node) -> bool:
@@ -54,7 +54,9 @@ def is_loop(node: Node) -> bool:
     return node.op.kind == "pointwise" or node.op.name in ("reduce_sum", "reduce_max", "copy")
 
 
-class _Fuser:
+class Fuser:
+    """The passes over a graph. Another backend overrides how steps are made of nodes."""
+
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.through: dict[Node, Node] = {}  # view -> what it shows
@@ -95,10 +97,16 @@ class _Fuser:
                 assert found is not None, "a reshape of a contiguous buffer is a view"
             self.seen[node] = found
             return
-        if not is_loop(node) and not reads_views(node):
-            self.given[node] = tuple(self.dense(a) for a in node.args)
+        if not is_loop(node) and not self.takes_views(node):
+            self.given[node] = tuple(
+                a if _is_never_read(node, a) else self.dense(a) for a in node.args
+            )
         self.computed.append(node)
         self.seen[node] = whole(node)
+
+    def takes_views(self, node: Node) -> bool:
+        """Whether the kernel of ``node`` reads its arguments through any strides."""
+        return reads_views(node)
 
     def dense(self, arg: Node) -> Node:
         """``arg``, or a copy of it where its buffer holds something else around it."""
@@ -273,17 +281,19 @@ class _Fuser:
         results = self.results(node)
         if node.op.name == "loop" and (found := self.repeat(node, views, results)) is not None:
             return [found]
-        rule = TEMPLATES.get(name_of(node))
+        rule = template_of(name_of(node))
         kernels = None
         if rule is not None:
-            stand_ins = [buffer(a.shape, a.dtype) for a in node.args]
+            stand_ins = [
+                a if _is_never_read(node, a) else buffer(a.shape, a.dtype) for a in node.args
+            ]
             alike = Node(
                 node.op, tuple(stand_ins), node.params, node.shape, node.dtype, None, False
             )
-            alike.parts = node.parts
+            alike.parts, alike.stop, alike.site = node.parts, node.stop, node.site
             kernels = rule(alike, results)
             if kernels is not None:
-                return rewired(kernels, dict(zip(stand_ins, views, strict=True)))
+                return [*rewired(kernels, dict(zip(stand_ins, views, strict=True)))]
         return [Host(node, tuple(v.node for v in views), results)]
 
     def repeat(self, node: Node, views: list[View], results: tuple[Node, ...]) -> Repeat | None:
@@ -305,3 +315,9 @@ class _Fuser:
         return tuple(
             picks[i] if i in picks else buffer(t.shape, t.dtype) for i, t in enumerate(node.parts)
         )
+
+
+def _is_never_read(node: Node, arg: Node) -> bool:
+    """Whether the template of ``node`` makes the zeros of ``arg`` itself."""
+    assert node.op is not None and node.args is not None
+    return node.op.name == "scatter_add" and arg is node.args[0] and is_zero(arg)

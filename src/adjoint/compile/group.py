@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import prod
 
+from adjoint.base.shape import Shape
 from adjoint.compile.views import Axis, Map, leaves, pulled_back, regrouped
 from adjoint.ir.node import Node
 
@@ -142,7 +143,8 @@ class Grouping:
     def _reduces_well(self, node: Node, group: Group, places: Map, stored: bool) -> bool:
         mine = set(_axes(places))
         rest = [a for a in group.domain if a not in mine]
-        sizes = [node.args[0].shape[a] for a in node.params["axes"]] if node.args else []
+        axes: Shape = node.params["axes"]
+        sizes = tuple(node.args[0].shape[a] for a in axes) if node.args else ()
         rows, row = prod(node.shape), prod(sizes)
         if rest:
             if group.reduces and any(not a.reduced for a in rest):
@@ -185,7 +187,8 @@ class Grouping:
     def _inner(self, node: Node, group: Group, places: Map) -> Map:
         """The map of the argument of a reduction: its own axes, and the reduced ones."""
         assert node.args is not None
-        shape, axes = node.args[0].shape, node.params["axes"]
+        shape = node.args[0].shape
+        axes: Shape = node.params["axes"]
         mine = set(_axes(places))
         rest = [a for a in group.domain if a not in mine]
         if not rest:
@@ -193,7 +196,7 @@ class Grouping:
             group.axes.extend(rest)
         for axis in rest:
             axis.reduced = True
-        cut = regrouped((tuple(rest),), [shape[a] for a in axes])
+        cut = regrouped((tuple(rest),), tuple(shape[a] for a in axes))
         assert cut is not None
         found: list[tuple[Axis, ...]] = []
         kept, gone = iter(places), iter(cut)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from adjoint.compile.backends.cpu.target import Target
+from adjoint.compile.loops import Loops
 from adjoint.ir.node import Node
 
 
@@ -27,9 +28,11 @@ class Kernel:
     a thread may use during a job. key: everything that determines the machine code; kernels of
     equal key are compiled once. write: the text of the module, with the function ``kernel``.
     in_place: (write, read) pairs that may share memory when nobody else needs what is read.
-    after: a kernel that finishes each block of a contraction (see ``contractions``); the word of the
-    record at ``after_word`` and the next are the address of its function and of its record.
+    listing: the kernel in words, where it is made of loops.
+    after: a kernel that finishes each block of a contraction (see ``contractions``); the word of
+    the record at ``after_word`` and the next are the address of its function and of its record.
     keeps: what must live as long as the kernel: arrays whose addresses are among ``words``.
+    loops: what a loop kernel was written from, for backends that write another one from it.
     """
 
     name: str
@@ -48,6 +51,8 @@ class Kernel:
     after_word: int = -1
     keeps: tuple[object, ...] = field(default=(), repr=False)
     nodes: tuple[Node, ...] = field(default=(), repr=False)
+    listing: Callable[[], str] | None = field(default=None, repr=False)
+    loops: Loops | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return self.name

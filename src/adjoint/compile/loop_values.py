@@ -194,6 +194,12 @@ class Values:
                 return f.number(dict(item.params)["value"], Kind(elements.element(item.dtype)))
             case "iota":
                 return self.counted(scope, number, item)
+            case _:
+                return self.combined(scope, number, item)
+
+    def combined(self, scope: Scope, number: int, item: Item) -> Value:
+        """An item from its arguments."""
+        f = self.f
         wide = self.width(number) > 0
         args = [self.vector(scope, a) if wide else scope.values[a] for a in item.args]
         dtypes: list[DType] = [self.loops.items[a].dtype for a in item.args]

@@ -89,11 +89,12 @@ class Loops:
         found: list[frozenset[int]] = []
         reduced = frozenset(range(self.rows, len(self.sizes)))
         for item in self.items:
-            axes = frozenset(i for i, s in enumerate(item.strides) if s)
-            axes = axes.union(*(found[a] for a in item.args))
+            axes = {i for i, s in enumerate(item.strides) if s}
+            axes.update(*(found[a] for a in item.args))
             if item.op.startswith("reduce_"):
-                axes = axes - reduced | ({self.vector} if self.is_flat else set())
-            found.append(axes)
+                axes -= reduced
+                axes.update([self.vector] if self.is_flat else [])
+            found.append(frozenset(axes))
         return tuple(found)
 
     @cached_property
@@ -121,7 +122,7 @@ class Loops:
 
     def needed(self, number: int, saved: Iterable[int]) -> set[int]:
         """The inner items to compute in pass ``number``; those ``saved`` in one before are read."""
-        stack = [i.args[0] for i, p in self._sums(number)]
+        stack = [i.args[0] for i in self._sums(number)]
         stack += [
             s.item for s in self.stores if self.is_inner_store(s) and self.store_pass(s) == number
         ]
@@ -136,9 +137,9 @@ class Loops:
                 stack.extend(self.items[item].args)
         return found
 
-    def _sums(self, number: int) -> list[tuple[Item, int]]:
+    def _sums(self, number: int) -> list[Item]:
         pairs = zip(self.items, self.passes, strict=True)
-        return [(i, p) for i, p in pairs if _sums(i) and p == number]
+        return [i for i, p in pairs if _sums(i) and p == number]
 
     def store_pass(self, store: Store) -> int:
         """The first pass in which what is stored is known."""
@@ -150,7 +151,9 @@ class Loops:
         found: set[int] = set()
         stored = {s.item for s in self.stores if self.is_inner_store(s)}
         for number in range(1, self.count):
-            before = set().union(*(self.needed(k, found) for k in range(number)))
+            before: set[int] = set()
+            for k in range(number):
+                before |= self.needed(k, found)
             stack = list(self.needed(number, stored | found))
             for item in stack:
                 again = self.passes[item] < number and item in before and item not in stored

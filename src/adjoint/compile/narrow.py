@@ -14,16 +14,18 @@ and how many of its lanes count.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from adjoint.base.dtype import DType, float32
 from adjoint.compile import elements
 from adjoint.compile.backends.cpu.target import Target
 from adjoint.compile.code import POINTER, WORD, Function, Kind, Module, Value
 from adjoint.compile.panels import first_lanes, least
 
-MOST = 8  # rows that ``few`` takes
+MOST = 8  # rows that ``few`` holds at once
 FEW = (
-    "after", "after_record", "k", "vectors", "groups", "a_group", "a_step", "b_image", "b_group",
-    "c_image", "c_group", "c_row", "rows", "table", "places", "grid", "chunk",
+    "after", "after_record", "m", "k", "vectors", "groups", "a_group", "a_step", "b_image",
+    "b_group", "c_image", "c_group", "c_row", "rows", "table", "places", "grid", "chunk",
 )  # fmt: skip
 INNER = (
     "images", "m", "n", "vectors", "groups", "down", "a_row", "a_image", "a_group", "b_image",
@@ -71,15 +73,20 @@ class _Narrow:
 
 
 class Few(_Narrow):
-    """``rows`` rows of a packed left operand with windows that begin at ``table``'s vectors.
+    """``rows`` rows at a time of a packed left operand with windows that begin at ``table``'s
+    vectors. exact: there are no more rows than these.
 
     A unit is ``chunk`` tiles of one image and group; after the last row of a unit that is all of
     its image and group, the function ``after`` may finish it.
     """
 
-    def __init__(self, target: Target, dtype: DType, rows: int) -> None:
+    def __init__(
+        self, target: Target, dtype: DType, rows: int, exact: bool = True, out: DType | None = None
+    ) -> None:
         super().__init__(target, dtype)
+        self.out = out or dtype
         self.rows = rows
+        self.exact = exact
         self.width = few_shape(target, rows)
 
     def text(self) -> str:
@@ -91,25 +98,26 @@ class Few(_Narrow):
             left = f.at(a, f.mul(group, word["a_group"]), self.vector.element)
             x, y = (
                 f.at(start, f.add(f.mul(image, word[f"{name}_image"]),
-                                  f.mul(group, word[f"{name}_group"])), self.stored)
-                for name, start in (("b", b), ("c", c))
+                                  f.mul(group, word[f"{name}_group"])), elements.stored(kind))
+                for name, start, kind in (("b", b, self.dtype), ("c", c, self.out))
             )  # fmt: skip
             size = f.mul(word["chunk"], f.number(self.width))
             first = f.mul(part, size)
             stop = least(f, f.add(first, size), word["vectors"])
             with f.loop(first, stop, self.width) as loop:
-                self._tile(word, (left, x, y), loop.index)
+                self._tiles(word, (left, x, y), loop.index)
             with f.when(f.compare("ne", word["after"], f.number(0))):
-                row = f.mul(item, f.number(self.rows))
+                row = f.mul(item, word["m"])
                 function = f.emit(POINTER, f"inttoptr {word['after'].typed} to ptr")
                 record = f.emit(POINTER, f"inttoptr {word['after_record'].typed} to ptr")
-                ends = (record, row, f.add(row, f.number(self.rows)), f.number(0), word["places"])
+                ends = (record, row, f.add(row, word["m"]), f.number(0), word["places"])
                 f.do(f"call void {function.text}({', '.join(x.typed for x in ends)})")
         f.end()
         return str(f.module)
 
-    def _tile(self, word: dict[str, Value], operands: tuple[Value, ...], first: Value) -> None:
-        f, (a, x, y), rows = self.f, operands, self.rows
+    def _tiles(self, word: dict[str, Value], operands: tuple[Value, ...], first: Value) -> None:
+        """All rows of a few vectors."""
+        f, (a, x, y) = self.f, operands
         table, last = self.table(word["table"]), f.sub(word["vectors"], f.number(1))
         starts: list[Value] = []
         ends: list[tuple[Value, Value]] = []
@@ -118,7 +126,20 @@ class Few(_Narrow):
             entry = f.at(table, at, "i64")
             shift, to, count = (f.load(WORD, f.at(entry, i, "i64")) for i in range(3))
             starts.append(f.at(x, shift, self.stored))
-            ends.append((f.at(y, to, self.stored), count))
+            ends.append((f.at(y, to, elements.stored(self.out)), count))
+        if self.exact:
+            self._put(word, self._sums(word, a, starts), ends, f.number(0))
+            return
+        with f.loop(0, word["m"], self.rows) as loop:  # panels of a have several tiles
+            panel = f.two("udiv", loop.index, word["a_step"])
+            inside = f.two("urem", loop.index, word["a_step"])
+            offset = f.add(f.mul(f.mul(panel, word["a_step"]), word["k"]), inside)
+            sums = self._sums(word, f.at(a, offset, self.vector.element), starts)
+            self._put(word, sums, ends, loop.index)
+
+    def _sums(self, word: dict[str, Value], a: Value, starts: list[Value]) -> list[Value]:
+        """Rows from ``a`` on times the vectors that begin at ``starts``."""
+        f, rows = self.f, self.rows
         sums = [f.number(0, self.vector)] * (rows * self.width)
         step = f.mul(word["a_step"], f.number(self.wide.itemsize))
         offsets = self.table(word["rows"])
@@ -133,17 +154,28 @@ class Few(_Narrow):
                     at = i * self.width + v
                     sums[at] = f.fma(factor, other, sums[at])
             loop.carry = [f.at(left, step, "i8"), *sums]
-        sums = loop.values[1:]
-        for v, (to, count) in enumerate(ends):
-            full = f.compare("sge", count, f.number(self.lanes))
-            places = [f.at(to, f.mul(f.number(i), word["c_row"]), self.stored) for i in range(rows)]
-            with f.when(full):
-                for i, place in enumerate(places):
-                    elements.store(f, sums[i * self.width + v], self.dtype, place)
-            with f.when(f.two("xor", full, f.number(1, full.kind))):
-                mask = first_lanes(f, count, self.lanes)
-                for i, place in enumerate(places):
-                    elements.store(f, sums[i * self.width + v], self.dtype, place, mask)
+        return loop.values[1:]
+
+    def _put(
+        self, word: dict[str, Value], sums: list[Value], ends: list[tuple[Value, Value]],
+        first: Value,
+    ) -> None:  # fmt: skip
+        """Rows from ``first`` on; those behind the last one are dropped."""
+        f = self.f
+        for i in range(self.rows):
+            row = f.add(first, f.number(i))
+            is_row = f.compare("slt", row, word["m"])
+            with nullcontext() if self.exact else f.when(is_row):
+                offset = f.mul(row, word["c_row"])
+                for v, (to, count) in enumerate(ends):
+                    place = f.at(to, offset, elements.stored(self.out))
+                    value = sums[i * self.width + v]
+                    full = f.compare("sge", count, f.number(self.lanes))
+                    with f.when(full):
+                        elements.store(f, value, self.out, place)
+                    with f.when(f.two("xor", full, f.number(1, full.kind))):
+                        mask = first_lanes(f, count, self.lanes)
+                        elements.store(f, value, self.out, place, mask)
 
 
 class Inner(_Narrow):

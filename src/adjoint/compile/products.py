@@ -10,7 +10,7 @@ import numpy as np
 from adjoint.base.dtype import OF_NUMPY, DType
 from adjoint.compile.backends.cpu import link
 from adjoint.compile.blocks import Operand, key_of, plan_for, writer_of
-from adjoint.compile.eager import Call, countable, run
+from adjoint.compile.eager import Call, countable, prepared, run
 from adjoint.compile.kernel import Kernel
 from adjoint.runtime.threads import get_num_threads
 
@@ -51,8 +51,7 @@ def _call(
     c = Operand((sizes[1] * sizes[2] * m * n, sizes[2] * m * n, m * n), n, 1)
     a, b = (_operand(steps, kind.itemsize) for steps in (a_steps, b_steps))
     plan = plan_for(dtype, dtype, batch, m, n, k, a, b, c, threads)
-    words = np.array(plan.words, np.int64).tobytes()
-    return Call(_compiled(dtype), plan.jobs, 1, plan.scratch, words)
+    return prepared(_compiled(dtype), plan.jobs, 1, plan.scratch, plan.words, 3)
 
 
 def _operand(strides: Shape, size: int) -> Operand:

@@ -10,7 +10,7 @@ import numpy as np
 
 from adjoint.base.shape import Shape
 from adjoint.ir.graph import Graph
-from adjoint.ir.node import Node, Params
+from adjoint.ir.node import Array, Node, Params
 from adjoint.ops.contract import dot
 from adjoint.ops.movement import concat, permute, reshape
 
@@ -67,7 +67,8 @@ def _cast(node: Node, args: tuple[Node, ...]) -> Node | None:
 
 def _reduce(node: Node, args: tuple[Node, ...]) -> Node | None:
     """A reduction of one element each is a reshape."""
-    if prod(args[0].shape[a] for a in node.params["axes"]) != 1:
+    axes: Shape = node.params["axes"]
+    if prod(args[0].shape[a] for a in axes) != 1:
         return None
     return made(reshape, args, {"shape": node.shape}, node.shape, node)
 
@@ -124,15 +125,15 @@ def _where(node: Node, args: tuple[Node, ...]) -> Node | None:
 
 def is_number(node: Node, value: float) -> bool:
     """Whether ``node`` is a constant that holds ``value`` everywhere (and not -0 for 0)."""
-    array = node.value
+    array: Array | None = node.value
     while array is None and node.op is not None and node.op.lazy and node.args:
         node = node.args[0]
         array = node.value
-    if node.op is not None or not isinstance(array, np.ndarray) or array.size == 0:
+    if node.op is not None or array is None or array.size == 0:
         return False
     if any(array.strides) and array.size > 1:
         return False
-    first = array.flat[0]
+    first: Any = array[(0,) * array.ndim]
     return bool(first == value) and not (value == 0 and bool(np.signbit(np.float64(first))))
 
 

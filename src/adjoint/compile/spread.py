@@ -11,9 +11,11 @@ from adjoint.base.dtype import DType
 from adjoint.compile import elements
 from adjoint.compile.backends.cpu.target import Target
 from adjoint.compile.code import POINTER, WORD, Function, Kind, Module, Value
-from adjoint.compile.panels import first_lanes
+from adjoint.compile.panels import first_lanes, least, turned
 
 ARRANGE = ("rows", "width", "step", "inner", "outer_stride", "inner_stride", "table")
+LAST = ("rows", "width", "channels", "image_stride", "channel_stride", "table")
+TURN = ("count", "size", "channels", "total", "table")
 WEAVE = ("rows", "width", "table")
 FOLD = ("count", "columns", "size", "row", "table")
 
@@ -61,22 +63,99 @@ def _piece(
 ) -> None:
     """One vector of a row, of elements ``step`` apart."""
     (source, to), (at, low, high, width) = places, sizes
+    value = _some(f, kind, source, (at, low, high), step)
+    mask = first_lanes(f, f.sub(width, at), kind.lanes)
+    f.store_masked(value, f.at(to, at, kind.element), mask)
+
+
+def _some(
+    f: Function, kind: Kind, source: Value, sizes: tuple[Value, Value, Value], step: int
+) -> Value:
+    """Elements ``at``, ``at`` + 1, ... of those ``step`` (1 or 2) apart; 0 outside of low to
+    high."""
+    at, low, high = sizes
     lanes = kind.lanes
     after, before = (first_lanes(f, f.sub(x, at), lanes) for x in (high, low))
     mask = f.two("xor", after, before)
     place = f.at(source, f.mul(at, f.number(step)), kind.element)
     if step == 1:
-        value = f.load_masked(kind, place, mask)
-    else:
-        halves: list[Value] = []
-        for half in range(2):
-            # lane 2 i of the two vectors together is element i; what lies between is not touched
-            order = [half * lanes // 2 + i // 2 if i % 2 == 0 else lanes for i in range(lanes)]
-            none = f.number(0, mask.kind)
-            spread = f.shuffle(mask, none, order)
-            halves.append(f.load_masked(kind, f.at(place, half * lanes, kind.element), spread))
-        value = f.shuffle(halves[0], halves[1], range(0, 2 * lanes, 2))
-    f.store_masked(value, f.at(to, at, kind.element), first_lanes(f, f.sub(width, at), lanes))
+        return f.load_masked(kind, place, mask)
+    halves: list[Value] = []
+    for half in range(2):
+        # lane 2 i of the two vectors together is element i; what lies between is not touched
+        order = [half * lanes // 2 + i // 2 if i % 2 == 0 else lanes for i in range(lanes)]
+        spread = f.shuffle(mask, f.number(0, mask.kind), order)
+        halves.append(f.load_masked(kind, f.at(place, half * lanes, kind.element), spread))
+    return f.shuffle(halves[0], halves[1], range(0, 2 * lanes, 2))
+
+
+def last_text(target: Target, dtype: DType, wide: DType, step: int) -> str:
+    """kernel: row ``unit`` of images with the channels as the last axis; rows as for ``arrange``,
+    ``step`` 1 or 2, and as many channels as whole vectors have. A unit is one row of one image; it needs a square
+    of vectors as scratch memory."""
+    f = Module(target).function("kernel", [POINTER, WORD, WORD, POINTER])
+    record, begin, end, scratch = f.arguments
+    x, y = (f.load(POINTER, f.at(record, i, "i64")) for i in range(2))
+    word = {name: f.load(WORD, f.at(record, 2 + i, "i64")) for i, name in enumerate(LAST)}
+    table = f.emit(POINTER, f"inttoptr {word['table'].typed} to ptr")
+    lanes = target.bits // wide.bits
+    kind = Kind(elements.stored(dtype), lanes)
+    width = word["width"]
+    with f.loop(begin, end) as unit:
+        image, row = (f.two(how, unit.index, word["rows"]) for how in ("udiv", "urem"))
+        entry = f.at(table, f.mul(row, f.number(3)), "i64")
+        start, low, high = (f.load(WORD, f.at(entry, i, "i64")) for i in range(3))
+        source = f.at(x, f.add(f.mul(image, word["image_stride"]), start), kind.element)
+        result = f.at(y, f.mul(f.mul(unit.index, width), word["channels"]), kind.element)
+        with f.loop(0, width, lanes) as at, f.loop(0, word["channels"], lanes) as channel:
+            count = least(f, f.sub(width, at.index), f.number(lanes))
+            lines: list[Value] = []
+            for i in range(lanes):
+                offset = f.mul(f.add(channel.index, f.number(i)), word["channel_stride"])
+                line = f.at(source, offset, kind.element)
+                lines.append(_some(f, kind, line, (at.index, low, high), step))
+            to = f.at(result, f.mul(at.index, word["channels"]), kind.element)
+            to = f.at(to, channel.index, kind.element)
+            for i, line in enumerate(turned(f, lines)):
+                f.store(line, f.at(scratch, i * lanes, kind.element))
+            with f.loop(0, count) as i:
+                line = f.load(kind, f.at(scratch, f.mul(i.index, f.number(lanes)), kind.element))
+                f.store(line, f.at(to, f.mul(i.index, word["channels"]), kind.element))
+    f.end()
+    return str(f.module)
+
+
+def turn_text(target: Target, dtype: DType, wide: DType) -> str:
+    """kernel: ``count`` partial results, ``size`` apart, added up and turned: the element e of
+    channel c, at ``table[e] + c``, goes to ``c * total + e``. A unit is a vector of channels."""
+    f = Module(target).function("kernel", [POINTER, WORD, WORD, POINTER])
+    record, begin, end, _ = f.arguments
+    parts, y = (f.load(POINTER, f.at(record, i, "i64")) for i in range(2))
+    word = {name: f.load(WORD, f.at(record, 2 + i, "i64")) for i, name in enumerate(TURN)}
+    table = f.emit(POINTER, f"inttoptr {word['table'].typed} to ptr")
+    lanes = target.bits // wide.bits
+    kind = Kind(elements.element(wide), lanes)
+    stop = f.sub(word["total"], f.number(lanes))
+    with f.loop(begin, end) as unit, f.loop(0, word["total"], lanes) as loop:
+        first = f.mul(unit.index, f.number(lanes))
+        at = least(f, loop.index, stop)  # the last ones twice
+        starts = [
+            f.at(f.at(parts, f.load(WORD, f.at(f.at(table, at, "i64"), i, "i64")), kind.element),
+                 first, kind.element)
+            for i in range(lanes)
+        ]  # fmt: skip
+        zero = f.number(0, kind)
+        with f.loop(0, word["count"], 1, [f.number(0), *[zero] * lanes]) as piece:
+            shift, *sums = piece.values
+            lines = [f.load(kind, f.at(start, shift, kind.element)) for start in starts]
+            sums = [f.add(a, b) for a, b in zip(sums, lines, strict=True)]
+            piece.carry = [f.add(shift, word["size"]), *sums]
+        for i, line in enumerate(turned(f, piece.values[1:])):
+            row = f.mul(f.add(first, f.number(i)), word["total"])
+            place = f.at(f.at(y, row, elements.stored(dtype)), at, elements.stored(dtype))
+            elements.store(f, line, dtype, place)
+    f.end()
+    return str(f.module)
 
 
 def weave_text(target: Target, dtype: DType, count: int, step: int) -> str:

@@ -12,19 +12,22 @@ from adjoint.compile.blocks import host_tile
 from adjoint.compile.kernel import Kernel, Place
 from adjoint.compile.lower import buffer
 from adjoint.compile.narrow import FEW, INNER, MOST, Few, Inner, few_shape, inner_shape
+from adjoint.compile.spread import TURN, turn_text
 from adjoint.compile.views import View
 from adjoint.ir.node import Node
 from adjoint.runtime.threads import get_num_threads
 
 if TYPE_CHECKING:
-    from adjoint.compile.windows import Source, Windows
+    from adjoint.compile.frames import Grid, Source
+    from adjoint.compile.windows import Windows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 USE = 0.5  # of the lanes that must count, with more than ``ALWAYS`` rows
 ALWAYS = 2
+MUCH_USE = 1.0  # the same with more rows than ``few`` holds at once
 SHORT = 24  # rows, or columns, up to which sums across lanes need less than packing
-LINES = 4  # rows of a product that are summed across lanes
+LINES, LONG = 4, 256  # rows of a product that are summed across lanes; more than 2 if long
 JOB = 1 << 15  # multiply-adds of a job
 
 
@@ -49,44 +52,47 @@ def vectors(taps: Array, other: Array, width: int, lanes: int) -> Array | None:
 
 def few_table(conv: Windows, source: Source, width: int, count: int) -> Array | None:
     """The vectors of an image, when few output channels read them; None: not for ``few``."""
-    if conv.height > MOST or count < min(width, 4):
+    if count < min(width, 4) or (conv.height > MOST and count < 2 * width):
         return None
     lanes = host_tile(conv.dtype).lanes
     table = vectors(source.places, np.arange(count), width, lanes)
-    if table is None or (conv.height > ALWAYS and count < USE * len(table) * lanes):
+    if table is None:
         return None
-    return table
+    need = 0.0 if conv.height <= ALWAYS else USE if conv.height <= MOST else MUCH_USE
+    return table if count >= need * len(table) * lanes else None
 
 
 def few_kernel(
     conv: Windows, source: Source, panels: Place, table: Array, after: Kernel | None
 ) -> Kernel:
     """The kernel for w packed into ``panels``."""
-    rows, groups = conv.height, conv.conv.groups
+    m, groups = conv.height, conv.conv.groups
     tile = host_tile(conv.dtype)
+    exact = m <= MOST
+    rows = m if exact else 6 if tile.rows % 6 == 0 else tile.rows
     places, outs = prod(conv.out.shape[2:]), conv.out.shape[1]
     image, channel = source.view.strides[:2]
     offsets = np.arange(conv.channels)[:, None] * channel + source.taps
     offsets = np.ascontiguousarray(offsets.reshape(-1))
     k, items = offsets.size, conv.images * groups
     tiles = -(-len(table) // few_shape(host(), rows))
-    parts = 1 if items >= 2 * get_num_threads() else get_num_threads()
-    parts = min(parts, max(tiles * rows * k * tile.columns // JOB, 1))
+    parts = 1 if items >= get_num_threads() or after is not None else get_num_threads()
+    parts = min(parts, max(tiles * m * k * tile.columns // JOB, 1))
     chunk = -(-tiles // parts)
     grid = -(-tiles // chunk)
     words = {
-        "k": k, "vectors": len(table), "groups": groups, "a_step": tile.rows,
-        "a_group": tile.rows * k, "b_image": image, "b_group": conv.channels * channel,
-        "c_image": outs * places, "c_group": rows * places, "c_row": places,
-        "rows": offsets.ctypes.data, "table": table.ctypes.data, "places": places, "grid": grid,
-        "chunk": chunk,
+        "m": m, "k": k, "vectors": len(table), "groups": groups, "a_step": tile.rows,
+        "a_group": -(-m // tile.rows) * tile.rows * k, "b_image": image,
+        "b_group": conv.channels * channel, "c_image": outs * places, "c_group": m * places,
+        "c_row": places, "rows": offsets.ctypes.data, "table": table.ctypes.data, "places": places,
+        "grid": grid, "chunk": chunk,
     }  # fmt: skip
     assert grid == 1 or after is None, "this result has no blocks that a kernel can finish"
     dtype = conv.dtype
-    work = items * rows * places * k
+    work = items * m * places * k
     return Kernel(
-        f"conv {conv.name}, few", f"few {rows} {dtype.name}",
-        lambda target: Few(target, dtype, rows).text(), (panels, conv.place_of(source)),
+        f"conv {conv.name}, few", f"few {rows} {exact} {dtype.name}",
+        lambda target: Few(target, dtype, rows, exact).text(), (panels, conv.place_of(source)),
         (Place(conv.out),), tuple(words.get(name, 0) for name in FEW), extent=items * grid,
         grain=max(1, JOB * items * grid // work), flops=2 * work, nbytes=conv.nbytes, after=after,
         after_word=3 if grid == 1 else -1, keeps=(offsets, table),
@@ -106,7 +112,8 @@ def across_kernel(a: View, b: View, out: Node, lead: tuple[Steps, Steps, Steps])
     if m == 1 and b.strides[-1] == 1 and max(batch) == 1:
         return _row_kernel(a, b, out)
     steps = a.strides[-1], b.strides[-2]
-    if m > LINES or n < 2 or k < 32 or steps != (1, 1) or dtype.bits == 16 or host().bits < 256:
+    few = (m <= 2 and k >= 8) or (m <= LINES and k >= LONG)
+    if not few or n < 2 or steps != (1, 1) or dtype.bits == 16 or host().bits < 256:
         return None
     if batch[0] * batch[1] > 1:
         return None
@@ -149,13 +156,13 @@ def _row_kernel(a: View, b: View, out: Node) -> Kernel | None:
     parts = min(get_num_threads(), tiles, max(n * k // JOB, 1))
     chunk = -(-tiles // parts)
     words = {
-        "k": k, "vectors": len(table), "groups": 1, "a_step": a.strides[-1],
+        "m": 1, "k": k, "vectors": len(table), "groups": 1, "a_step": a.strides[-1],
         "rows": rows.ctypes.data, "table": table.ctypes.data, "places": n,
         "grid": -(-tiles // chunk), "chunk": chunk,
     }  # fmt: skip
     names = (Place(v.node, v.offset * dtype.itemsize) for v in (a, b))
     return Kernel(
-        f"dot 1x{n} of {k} {dtype.name}", f"few 1 {dtype.name}",
+        f"dot 1x{n} of {k} {dtype.name}", f"few 1 True {dtype.name}",
         lambda target: Few(target, dtype, 1).text(), tuple(names), (Place(out),),
         tuple(words.get(name, 0) for name in FEW), extent=words["grid"], flops=2 * n * k,
         nbytes=dtype.itemsize * (n + k + n * k), keeps=(rows, table),
@@ -166,6 +173,71 @@ def _turned(view: View) -> View:
     """With the last two axes exchanged."""
     (*lead, m, n), (*steps, row, column) = view.shape, view.strides
     return view._replace(shape=(*lead, n, m), strides=(*steps, column, row))
+
+
+def last_kernel(conv: Windows, source: Source, panels: Place, pieces: int) -> tuple[Kernel, Node]:
+    """The kernel that makes ``pieces`` partial results of a kernel's gradient, with vectors along
+    the channels of x, which come last in ``source``; and their buffer (pieces, outs, taps,
+    channels)."""
+    m, dtype, wide = conv.height, conv.dtype, conv.wide
+    tile = host_tile(dtype)
+    rows = 6 if tile.rows % 6 == 0 else tile.rows
+    channels, images = conv.images, conv.channels // pieces
+    step = source.view.strides[1]
+    offsets = np.arange(images)[:, None] * step + source.taps
+    offsets = np.ascontiguousarray(offsets.reshape(-1))
+    starts = (source.places[:, None] + np.arange(0, channels, tile.lanes)).reshape(-1)
+    columns = channels * source.places.size
+    goals = np.arange(0, columns, tile.lanes)
+    table = np.ascontiguousarray(np.stack([starts, goals, np.full_like(goals, tile.lanes)], -1))
+    partial = buffer((pieces, m, columns), wide)
+    k, tiles = offsets.size, -(-len(table) // few_shape(host(), rows))
+    parts = min(1 if pieces >= get_num_threads() else 4 * get_num_threads(), tiles)
+    chunk = -(-tiles // parts)
+    grid = -(-tiles // chunk)
+    words = {
+        "m": m, "k": k, "vectors": len(table), "groups": pieces, "a_step": tile.rows,
+        "a_group": -(-m // tile.rows) * tile.rows * k, "b_group": images * step,
+        "c_group": m * columns, "c_row": columns, "rows": offsets.ctypes.data,
+        "table": table.ctypes.data, "places": columns, "grid": grid, "chunk": chunk,
+    }  # fmt: skip
+    kernel = Kernel(
+        f"conv {conv.name}, last", f"few {rows} last {dtype.name}",
+        lambda target: Few(target, dtype, rows, False, wide).text(),
+        (panels, conv.place_of(source)), (Place(partial),),
+        tuple(words.get(name, 0) for name in FEW), extent=pieces * grid,
+        flops=2 * pieces * m * columns * k, nbytes=conv.nbytes, keeps=(offsets, table),
+    )  # fmt: skip
+    return kernel, partial
+
+
+def turned_back(conv: Windows, partial: Node) -> Kernel:
+    """The kernel that adds up these partial results, channels first."""
+    pieces, m, columns = partial.shape
+    dtype, wide, lanes = conv.dtype, conv.wide, host_tile(conv.dtype).lanes
+    taps = columns // conv.images
+    table = np.arange(m)[:, None] * columns + np.arange(taps) * conv.images
+    table = np.ascontiguousarray(table.reshape(-1))
+    words = {
+        "count": pieces, "size": m * columns, "channels": conv.images, "total": m * taps,
+        "table": table.ctypes.data,
+    }  # fmt: skip
+    size = m * columns
+    return Kernel(
+        f"add {pieces} parts of {'x'.join(map(str, conv.out.shape))}", f"turn {dtype.name}",
+        lambda target: turn_text(target, dtype, wide), (Place(partial),), (Place(conv.out),),
+        tuple(words[name] for name in TURN), extent=conv.images // lanes, flops=pieces * size,
+        nbytes=(pieces + 1) * size * wide.itemsize, keeps=(table,),
+    )  # fmt: skip
+
+
+def is_last(conv: Windows, grid: Grid) -> bool:
+    """Whether a gradient of a kernel is made with vectors along the channels of x."""
+    lanes = host_tile(conv.dtype).lanes
+    taps, places = prod(map(len, grid.taps)), prod(map(len, grid.places))
+    fits = grid.steps[-1] <= 2 and conv.x.strides[-1] == 1 and conv.conv.groups == 1
+    fits = fits and conv.images % lanes == 0 and conv.height * places >= lanes
+    return fits and taps > places and conv.height > MOST and host().bits >= 256
 
 
 def inner_table(conv: Windows, source: Source, width: int) -> Array | None:

@@ -54,7 +54,7 @@ def seen_through(node: Node, view: View) -> View | None:
     assert node.op is not None
     match node.op.name:
         case "permute":
-            axes = node.params["axes"]
+            axes: Shape = node.params["axes"]
             shape = tuple(view.shape[a] for a in axes)
             return view._replace(shape=shape, strides=tuple(view.strides[a] for a in axes))
         case "broadcast":

@@ -28,7 +28,16 @@ from adjoint.compile.blocks import (
     plan_for,
     writer_of,
 )
-from adjoint.compile.frames import Grid, Source, arranged, by, in_place, part_of, woven
+from adjoint.compile.frames import (
+    Grid,
+    Source,
+    arranged,
+    by,
+    channels_last,
+    in_place,
+    part_of,
+    woven,
+)
 from adjoint.compile.gemm import AFTER
 from adjoint.compile.kernel import Kernel, Place
 from adjoint.compile.lower import buffer
@@ -40,7 +49,15 @@ from adjoint.compile.offsets import (
     with_runs,
 )
 from adjoint.compile.spread import FOLD, fold_text
-from adjoint.compile.thin import few_kernel, few_table, inner_kernel, inner_table
+from adjoint.compile.thin import (
+    few_kernel,
+    few_table,
+    inner_kernel,
+    inner_table,
+    is_last,
+    last_kernel,
+    turned_back,
+)
 from adjoint.compile.views import View
 from adjoint.ir.node import Node
 from adjoint.runtime.threads import get_num_threads
@@ -120,6 +137,8 @@ class Windows:
 
     def kernels(self, grid: Grid, after: Kernel | None) -> list[Kernel]:
         """All of them."""
+        if after is None and is_last(self, grid):
+            return self._channels_last(grid)
         found: list[Kernel] = []
         source = in_place(self.x, grid)
         if source is not None and self._is_few(source, grid):
@@ -128,6 +147,15 @@ class Windows:
             kernel, source = arranged(self.x, grid)
             found.append(kernel)
         return [*found, *self.products(grid, source, None, after)]
+
+    def _channels_last(self, grid: Grid) -> list[Kernel]:
+        """The gradient of a kernel: x turned once, instead of once per place."""
+        kernel, source = channels_last(self.x, grid, self.wide)
+        k, count = self.channels * source.taps.size, source.places.size * self.images
+        pieces = self._pieces(k, self.height * count)
+        a, packing = self._weights(_Product(k // pieces, count, pieces, True), None, True)
+        main, partial = last_kernel(self, source, a.place, pieces)
+        return [kernel, *packing, main, turned_back(self, partial)]
 
     def _is_few(self, source: Source, grid: Grid) -> bool:
         """Whether the template for few rows takes it, with vectors that are not full."""

@@ -9,29 +9,26 @@ from math import inf
 from typing import NamedTuple
 
 from adjoint.base.dtype import DType, bool_
-from adjoint.base.shape import Shape
 from adjoint.compile import elements
 from adjoint.compile.code import WORD, Function, Kind, Value
 from adjoint.compile.templates.entry import at, vectors, wide
-from adjoint.compile.templates.geometry import scaled
-from adjoint.compile.templates.tiles import BLOCK, Tiles
+from adjoint.compile.templates.tiles import Tiles
 from adjoint.ir.node import Node
 
 QUERIES = 32  # rows of the result that are worked on together, at most
+FEW = 16  # rows for which one vector is enough
 
 
-class Shapes(NamedTuple):
-    """batch, heads, queries (t), keys (s), their size (e), size of values (v); the mask's shape
-    and dtype."""
+class Case(NamedTuple):
+    """What the text of a kernel depends on: the size of keys (e) and of values (v), whether the
+    queries are few, of which axes (batch, head, query) a mask has more than one entry.
+    """
 
-    n: int
-    h: int
-    t: int
-    s: int
     e: int
     v: int
     dtype: DType
-    mask: Shape
+    few: bool
+    mask: tuple[bool, ...]
     mask_dtype: DType | None
     causal: bool
     scale: float
@@ -46,24 +43,52 @@ class Shapes(NamedTuple):
         return self.wide is not self.dtype
 
     @property
-    def limit(self) -> int:
-        """Keys that any query attends to."""
-        return min(self.s, self.t) if self.causal else self.s
+    def turns_mask(self) -> bool:
+        """Whether each query has its own row of the mask."""
+        return self.mask[2:] == (True,)
+
+
+class Sizes(NamedTuple):
+    """How many there are, known when a kernel is called: batch, heads, queries, keys."""
+
+    n: int
+    h: int
+    t: int
+    s: int
 
     @property
-    def pairs(self) -> int:
+    def heads(self) -> int:
+        return self.n * self.h
+
+    @property
+    def words(self) -> tuple[int, int, int]:
+        """What the record has of them."""
+        return self.h, self.t, self.s
+
+    def pairs(self, case: Case) -> int:
         """Pairs of a query and a key, about."""
-        share = 0.5 if self.causal and self.t > 1 else 1
-        return int(self.n * self.h * self.t * self.s * share)
+        share = 2 if case.causal and self.t > 1 else 1
+        return max(self.heads * self.t * self.s // share, 1)
 
 
-def shapes(q: Node, k: Node, v: Node, masks: list[Node], causal: bool, scale: float) -> Shapes:
+class Counts(NamedTuple):
+    """The words in the record: heads, queries, keys."""
+
+    h: Value
+    t: Value
+    s: Value
+
+
+def case_of(
+    q: Node, k: Node, v: Node, masks: list[Node], causal: bool, scale: float
+) -> tuple[Case, Sizes]:
+    """What decides about the text of a kernel, and what does not."""
     mask = masks[0] if masks else None
+    own = () if mask is None else tuple(n > 1 for n in mask.shape[:3])
+    kind = None if mask is None else mask.dtype
     n, h, t, e = q.shape
-    return Shapes(
-        n, h, t, k.shape[2], e, v.shape[3], q.dtype, () if mask is None else mask.shape,
-        None if mask is None else mask.dtype, causal, scale,
-    )  # fmt: skip
+    case = Case(e, v.shape[3], q.dtype, t <= FEW, own, kind, causal, scale)
+    return case, Sizes(n, h, t, k.shape[2])
 
 
 def rounded_up(size: int) -> int:
@@ -102,13 +127,15 @@ class Block(NamedTuple):
 class Scores:
     """Writes the scores of a block, and what is done before and after."""
 
-    def __init__(self, f: Function, tiles: Tiles, of: Shapes, mask: Value | None) -> None:
+    def __init__(
+        self, f: Function, tiles: Tiles, of: Case, counts: Counts, mask: Value | None
+    ) -> None:
         self.f = f
         self.tiles = tiles
         self.of = of
+        self.counts = counts
         self.mask = mask
         self.one = f.number(1, tiles.scalar)
-        self.dtypes = {True: of.wide, False: of.dtype}
 
     def at(self, pointer: Value, index: Value | int) -> Value:
         return at(self.f, self.of.dtype, pointer, index)
@@ -126,7 +153,7 @@ class Scores:
         vectors(f, count, self.tiles.lanes, write)
         return to
 
-    def clear(self, pointer: Value, count: int) -> None:
+    def clear(self, pointer: Value, count: Value | int) -> None:
         """Zeros."""
 
         def write(index: Value, lanes: int) -> None:
@@ -136,13 +163,9 @@ class Scores:
         vectors(self.f, count, self.tiles.lanes, write)
 
     def reach(self, query: Value) -> Value:
-        """How many keys the queries from ``query`` on may look at."""
-        f, of = self.f, self.of
-        keys = f.number(of.s)
-        if not of.causal:
-            return keys
-        seen = f.add(query, f.number(self.tiles.width))
-        return f.call("llvm.smin.i64", WORD, seen, f.number(of.limit))
+        """How many keys the queries before ``query`` may look at."""
+        keys = self.counts.s
+        return self.f.call("llvm.smin.i64", WORD, query, keys) if self.of.causal else keys
 
     def hide(self, scores: Value, block: Block, room: Value) -> None:
         """Masks on ``scores``; ``room`` is for a mask that must be transposed."""
@@ -176,20 +199,20 @@ class Scores:
         f, tiles, of = self.f, self.tiles, self.of
         assert self.mask is not None and of.mask_dtype is not None
         source = self.mask_row(block)
-        if of.mask[2] > 1:
+        if of.turns_mask:
             tiles.turn(
-                f, of.mask_dtype, source, of.s, block.queries, block.keys, room, tiles.width,
+                f, of.mask_dtype, source, self.counts.s, block.queries, block.keys, room, tiles.width,
                 self.one,
             )  # fmt: skip
         with f.loop(0, block.keys) as loop:
             row = tiles.row(f, scores, loop.index, tiles.width)
-            if of.mask[2] > 1:
+            if of.turns_mask:
                 other = tiles.row(f, room, loop.index, tiles.width)
                 extra = [tiles.load(f, other, v * tiles.lanes) for v in range(tiles.vectors)]
             else:
-                scalar = elements.load(
-                    f, of.mask_dtype, at(f, of.mask_dtype, source, loop.index), 0
-                )
+                place = at(f, of.mask_dtype, source, loop.index)
+                place = at(f, of.mask_dtype, source, loop.index)
+                scalar = elements.load(f, of.mask_dtype, place, 0)
                 if of.mask_dtype is bool_:
                     scalar = f.cast("uitofp", scalar, tiles.element)
                 extra = [f.splat(scalar, tiles.lanes)] * tiles.vectors
@@ -208,12 +231,10 @@ class Scores:
         """The address of the mask's element for the first query and the first key."""
         f, of = self.f, self.of
         assert self.mask is not None and of.mask_dtype is not None
-        n, h, t, _ = of.mask
-        index = block.batch if n > 1 else f.number(0)
-        index = f.add(scaled(f, index, h), block.head if h > 1 else f.number(0))
-        index = f.add(scaled(f, index, t), block.query if t > 1 else f.number(0))
-        index = f.add(f.mul(index, f.number(of.s)), block.key)
+        index = f.number(0)
+        places = ((block.batch, None), (block.head, self.counts.h), (block.query, self.counts.t))
+        for (place, count), own in zip(places, of.mask, strict=True):
+            if own:
+                index = place if count is None else f.add(f.mul(index, count), place)
+        index = f.add(f.mul(index, self.counts.s), block.key)
         return at(f, of.mask_dtype, self.mask, index)
-
-
-__all__ = ["BLOCK", "QUERIES", "Block", "Memory", "Scores", "Shapes", "rounded_up", "shapes"]

@@ -16,20 +16,20 @@ from adjoint.compile.kernel import Kernel, Place
 from adjoint.compile.lower import template
 from adjoint.compile.mathematics import FUNCTIONS
 from adjoint.compile.templates.attending import (
-    BLOCK,
     QUERIES,
     Block,
+    Case,
+    Counts,
     Memory,
     Scores,
-    Shapes,
+    case_of,
     rounded_up,
-    shapes,
 )
 from adjoint.compile.templates.entry import at, enter, store
-from adjoint.compile.templates.tiles import Tiles
+from adjoint.compile.templates.tiles import BLOCK, Tiles
 from adjoint.ir.node import Node
 
-JOB = 1 << 21  # multiply-adds in a job, at least
+JOB = 1 << 19  # multiply-adds in a job, at least
 
 
 @template("attention")
@@ -37,30 +37,25 @@ def attended(node: Node, results: tuple[Node, ...]) -> Sequence[Kernel] | None:
     """One kernel; its units of work are blocks of queries of one head."""
     assert node.args is not None
     q, k, v, *mask = node.args
-    of = shapes(q, k, v, mask, node.params["causal"], node.params["scale"])
-    if 0 in (of.n, of.h, of.t):
+    of, sizes = case_of(q, k, v, mask, node.params["causal"], node.params["scale"])
+    if 0 in (sizes.heads, sizes.t):
         return []
-    if 0 in (of.s, of.e, of.v):
+    if 0 in (sizes.s, of.e, of.v):
         return None
-    blocks = -(-of.t // QUERIES)
-    work = of.pairs * (of.e + of.v)
+    units = sizes.heads * -(-sizes.t // QUERIES)
+    work = sizes.pairs(of) * (of.e + of.v)
+    rows = (sizes.t + sizes.s) * (of.e + of.v)
     return [
         Kernel(
             "attention", f"attention {of}", lambda target: Writer(of, target).write(),
-            tuple(Place(a) for a in node.args), tuple(Place(r) for r in results),
-            extent=of.n * of.h * blocks,
-            grain=max(1, JOB * of.n * of.h * blocks // work), scratch=memory(of).nbytes,
-            flops=2 * work, nbytes=nbytes(of), nodes=(node,),
+            tuple(Place(a) for a in node.args), tuple(Place(r) for r in results), sizes.words,
+            extent=units, grain=max(1, JOB * units // work), scratch=memory(of).nbytes,
+            flops=2 * work, nbytes=sizes.heads * rows * of.dtype.itemsize, nodes=(node,),
         )
     ]  # fmt: skip
 
 
-def nbytes(of: Shapes) -> int:
-    rows = of.t * (of.e + of.v) + of.s * (of.e + of.v)
-    return of.n * of.h * rows * of.dtype.itemsize
-
-
-def memory(of: Shapes) -> Memory:
+def memory(of: Case) -> Memory:
     """What a thread needs for one block of queries."""
     found = Memory(of.wide)
     found.take("queries", rounded_up(of.e) * QUERIES)
@@ -69,7 +64,7 @@ def memory(of: Shapes) -> Memory:
     for name in ("largest", "total", "fade"):
         found.take(name, QUERIES)
     found.take("rows", QUERIES * rounded_up(of.v))
-    if of.mask and of.mask[2] > 1:
+    if of.turns_mask:
         found.take("mask", BLOCK * QUERIES)
     if of.converts:
         found.take("keys", BLOCK * of.e)
@@ -80,23 +75,25 @@ def memory(of: Shapes) -> Memory:
 class Writer:
     """Writes the kernel for one case."""
 
-    def __init__(self, of: Shapes, target: Target) -> None:
+    def __init__(self, of: Case, target: Target) -> None:
         self.of = of
-        self.e = enter(target, 4 if of.mask else 3, 2)
+        self.e = enter(target, 4 if of.mask else 3, 2, len(Counts._fields))
+        self.counts = Counts(*self.e.words)
         self.f: Function = self.e.f
-        self.tiles = Tiles(self.f.module, of.wide, of.t)
-        self.scores = Scores(self.f, self.tiles, of, self.e.reads[3] if of.mask else None)
+        self.tiles = Tiles(self.f.module, of.wide, of.few)
+        mask = self.e.reads[3] if of.mask else None
+        self.scores = Scores(self.f, self.tiles, of, self.counts, mask)
         places = memory(of)
         self.room = {n: places.start(self.f, self.e.scratch, n) for n in places.sizes}
 
     def write(self) -> str:
-        f, of = self.f, self.of
-        blocks = f.number(-(-of.t // QUERIES))
+        f, many = self.f, self.counts.t
+        blocks = f.two("udiv", f.add(many, f.number(QUERIES - 1)), f.number(QUERIES))
         with f.loop(self.e.begin, self.e.end) as unit:
             head = f.two("udiv", unit.index, blocks)
             first = f.mul(f.two("urem", unit.index, blocks), f.number(QUERIES))
             last = f.add(first, f.number(QUERIES))
-            last = f.call("llvm.smin.i64", WORD, last, f.number(of.t))
+            last = f.call("llvm.smin.i64", WORD, last, many)
             with f.loop(first, last, self.tiles.width) as loop:
                 left = f.sub(last, loop.index)
                 count = f.call("llvm.smin.i64", WORD, left, f.number(self.tiles.width))
@@ -107,7 +104,7 @@ class Writer:
         """One panel of queries against all keys that they may look at."""
         f, of, tiles, room = self.f, self.of, self.tiles, self.room
         q, k, v = self.e.reads[:3]
-        start = f.add(f.mul(head, f.number(of.t)), first)
+        start = f.add(f.mul(head, self.counts.t), first)
         source = self.scores.at(q, f.mul(start, f.number(of.e)))
         factor = f.number(of.scale, tiles.scalar)
         tiles.turn(f, of.dtype, source, of.e, count, of.e, room["queries"], tiles.width, factor)
@@ -115,13 +112,13 @@ class Writer:
         for vector in range(tiles.vectors):
             self.put("largest", vector, f.number(-inf, tiles.vector))
             self.put("total", vector, f.number(0, tiles.vector))
-        heads = f.number(of.h)
+        heads = self.counts.h
         batch, own = f.two("udiv", head, heads), f.two("urem", head, heads)
-        limit = self.scores.reach(first)
+        limit = self.scores.reach(f.add(first, count))
         with f.loop(0, limit, tiles.block) as loop:
             left = f.sub(limit, loop.index)
             keys = f.call("llvm.smin.i64", WORD, left, f.number(tiles.block))
-            row = f.add(f.mul(head, f.number(of.s)), loop.index)
+            row = f.add(f.mul(head, self.counts.s), loop.index)
             keys_at = self.scores.at(k, f.mul(row, f.number(of.e)))
             values_at = self.scores.at(v, f.mul(row, f.number(of.v)))
             if of.converts:

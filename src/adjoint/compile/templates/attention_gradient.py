@@ -17,18 +17,20 @@ from adjoint.compile.kernel import Kernel, Place
 from adjoint.compile.lower import template
 from adjoint.compile.mathematics import FUNCTIONS
 from adjoint.compile.templates.attending import (
-    BLOCK,
     QUERIES,
     Block,
+    Case,
+    Counts,
     Memory,
     Scores,
-    Shapes,
+    case_of,
     rounded_up,
-    shapes,
 )
 from adjoint.compile.templates.entry import at, enter, first_lanes, store, vectors
-from adjoint.compile.templates.tiles import Tiles
+from adjoint.compile.templates.tiles import BLOCK, Tiles
 from adjoint.ir.node import Node
+
+JOB = 1 << 19  # multiply-adds in a job, at least
 
 
 @template("attention_gradient")
@@ -36,23 +38,27 @@ def sent_back(node: Node, results: tuple[Node, ...]) -> Sequence[Kernel] | None:
     """One kernel; its units of work are heads."""
     assert node.args is not None
     _, _, q, k, v, _, *mask = node.args
-    of = shapes(q, k, v, mask, node.params["causal"], node.params["scale"])
-    if 0 in (of.n, of.h, of.t, of.s, of.e, of.v):
+    of, sizes = case_of(q, k, v, mask, node.params["causal"], node.params["scale"])
+    if 0 in (*sizes, of.e, of.v):
         return [] if all(0 in r.shape for r in results) else None
-    work = of.pairs * (3 * of.e + 2 * of.v)
-    rows = 2 * of.t * (of.e + of.v) + 2 * of.s * (of.e + of.v)
+    work = sizes.pairs(of) * (3 * of.e + 2 * of.v)
+    rows = 2 * (sizes.t + sizes.s) * (of.e + of.v)
+    scratch = memory(of).nbytes
+    if of.converts:  # gradients of keys and values before they are rounded
+        scratch += sizes.s * (of.e + of.v) * of.wide.itemsize
     return [
         Kernel(
             "attention_gradient", f"attention_gradient {of}",
             lambda target: Writer(of, target).write(), tuple(Place(a) for a in node.args),
-            tuple(Place(r) for r in results), extent=of.n * of.h, scratch=memory(of).nbytes,
-            flops=2 * work, nbytes=of.n * of.h * rows * of.dtype.itemsize, nodes=(node,),
+            tuple(Place(r) for r in results), sizes.words, extent=sizes.heads,
+            grain=max(1, JOB * sizes.heads // work), scratch=scratch, flops=2 * work,
+            nbytes=sizes.heads * rows * of.dtype.itemsize, nodes=(node,),
         )
     ]  # fmt: skip
 
 
-def memory(of: Shapes) -> Memory:
-    """What a thread needs for one head."""
+def memory(of: Case) -> Memory:
+    """What a thread needs for one head, whatever the number of keys."""
     found = Memory(of.wide)
     found.take("queries", rounded_up(of.e) * QUERIES)
     found.take("cts", rounded_up(of.v) * QUERIES)
@@ -60,15 +66,13 @@ def memory(of: Shapes) -> Memory:
     found.take("slopes", BLOCK * QUERIES)
     found.take("dq", of.e * QUERIES)
     found.take("rows", QUERIES * rounded_up(of.e))
-    if of.mask and of.mask[2] > 1:
+    if of.turns_mask:
         found.take("mask", BLOCK * QUERIES)
     if of.converts:
         found.take("query_rows", QUERIES * of.e)
         found.take("ct_rows", QUERIES * of.v)
         found.take("keys", BLOCK * of.e)
         found.take("values", BLOCK * of.v)
-        found.take("dk", of.s * of.e)
-        found.take("dv", of.s * of.v)
     return found
 
 
@@ -87,40 +91,46 @@ class Head(NamedTuple):
 class Writer:
     """Writes the kernel for one case."""
 
-    def __init__(self, of: Shapes, target: Target) -> None:
+    def __init__(self, of: Case, target: Target) -> None:
         self.of = of
-        self.e = enter(target, 7 if of.mask else 6, 3)
+        self.e = enter(target, 7 if of.mask else 6, 3, len(Counts._fields))
+        self.counts = Counts(*self.e.words)
         self.f: Function = self.e.f
-        self.tiles = Tiles(self.f.module, of.wide, of.t)
-        self.scores = Scores(self.f, self.tiles, of, self.e.reads[6] if of.mask else None)
+        self.tiles = Tiles(self.f.module, of.wide, of.few)
+        mask = self.e.reads[6] if of.mask else None
+        self.scores = Scores(self.f, self.tiles, of, self.counts, mask)
         places = memory(of)
+        self.rest = self.f.at(self.e.scratch, places.nbytes, "i8")
         self.room = {n: places.start(self.f, self.e.scratch, n) for n in places.sizes}
 
     def write(self) -> str:
         f, of = self.f, self.of
-        heads = f.number(of.h)
+        heads, many = self.counts.h, self.counts.s
+        k_size, v_size = f.mul(many, f.number(of.e)), f.mul(many, f.number(of.v))
         with f.loop(self.e.begin, self.e.end) as unit:
             number = unit.index
-            keys = f.mul(number, f.number(of.s))
+            keys = f.mul(number, many)
             dk = self.scores.at(self.e.writes[1], f.mul(keys, f.number(of.e)))
             dv = self.scores.at(self.e.writes[2], f.mul(keys, f.number(of.v)))
-            sums = (self.room["dk"], self.room["dv"]) if of.converts else (dk, dv)
+            sums = (dk, dv)
+            if of.converts:
+                sums = (self.rest, at(f, of.wide, self.rest, k_size))
             head = Head(
                 number, f.two("udiv", number, heads), f.two("urem", number, heads),
-                f.mul(number, f.number(of.t)), keys, *sums,
+                f.mul(number, self.counts.t), keys, *sums,
             )  # fmt: skip
-            self.scores.clear(head.dk, of.s * of.e)
-            self.scores.clear(head.dv, of.s * of.v)
-            with f.loop(0, of.t, self.tiles.width) as loop:
-                left = f.sub(f.number(of.t), loop.index)
+            self.scores.clear(head.dk, k_size)
+            self.scores.clear(head.dv, v_size)
+            with f.loop(0, self.counts.t, self.tiles.width) as loop:
+                left = f.sub(self.counts.t, loop.index)
                 count = f.call("llvm.smin.i64", WORD, left, f.number(self.tiles.width))
                 self.queries(head, loop.index, count)
             if of.converts:
-                self.narrow(head.dk, dk, of.s * of.e)
-                self.narrow(head.dv, dv, of.s * of.v)
+                self.narrow(head.dk, dk, k_size)
+                self.narrow(head.dv, dv, v_size)
         return self.e.finish()
 
-    def narrow(self, source: Value, to: Value, count: int) -> None:
+    def narrow(self, source: Value, to: Value, count: Value) -> None:
         """Sums in the wide dtype to results in the narrow one."""
         f, of = self.f, self.of
 
@@ -128,7 +138,7 @@ class Writer:
             value = elements.load(f, of.wide, at(f, of.wide, source, index), lanes)
             elements.store(f, value, of.dtype, self.scores.at(to, index))
 
-        vectors(f, f.number(count), self.tiles.lanes, write)
+        vectors(f, count, self.tiles.lanes, write)
 
     def rows_of(self, which: int, start: Value, size: int, count: Value, room: str) -> Value:
         """``count`` rows of an argument, widened."""
@@ -154,7 +164,7 @@ class Writer:
         self.scores.clear(room["dq"], of.e * tiles.width)
         logs = self.per_query(5, start, count)
         deltas = self.per_query(1, start, count)
-        limit = self.scores.reach(first)
+        limit = self.scores.reach(f.add(first, count))
         with f.loop(0, limit, tiles.block) as loop:
             left = f.sub(limit, loop.index)
             keys = f.call("llvm.smin.i64", WORD, left, f.number(tiles.block))

@@ -19,6 +19,7 @@ class Entry(NamedTuple):
     f: Function
     reads: list[Value]
     writes: list[Value]
+    words: list[Value]
     begin: Value
     end: Value
     scratch: Value
@@ -29,12 +30,13 @@ class Entry(NamedTuple):
         return str(self.f.module)
 
 
-def enter(target: Target, reads: int, writes: int) -> Entry:
+def enter(target: Target, reads: int, writes: int, words: int = 0) -> Entry:
     """A new module with the function ``kernel``, and its record read."""
     f = Module(target).function("kernel", [POINTER, WORD, WORD, POINTER])
     record, begin, end, scratch = f.arguments
     places = [f.load(POINTER, f.at(record, i, "i64")) for i in range(reads + writes)]
-    return Entry(f, places[:reads], places[reads:], begin, end, scratch)
+    constants = [f.load(WORD, f.at(record, len(places) + i, "i64")) for i in range(words)]
+    return Entry(f, places[:reads], places[reads:], constants, begin, end, scratch)
 
 
 def lanes_of(target: Target) -> int:

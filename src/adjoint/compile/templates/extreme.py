@@ -14,6 +14,7 @@ from adjoint.compile.lower import template
 from adjoint.compile.templates.entry import (
     JOB,
     at,
+    bits,
     enter,
     kind_of,
     lanes_for,
@@ -24,6 +25,7 @@ from adjoint.compile.templates.geometry import lowest
 from adjoint.ir.node import Node
 
 COLUMNS = 64  # neighbours that are worked on together
+VECTORS = 4  # of a row that are compared at the same time
 NOWHERE = 0x7FFFFFFF
 Best = tuple[Value, Value]
 
@@ -105,41 +107,57 @@ class Writer:
         f, n = self.f, self.plan.n
         lanes = lanes_for(f.target, n)
         start = f.mul(number, f.number(n))
-        places = f.lanes(Kind("i32", lanes if lanes > 1 else 0))
-        flags = [i < n for i in range(lanes)]
-        first = self.load(start, flags)
-        nowhere = f.number(NOWHERE, places.kind)
-        where = places if all(flags) else f.select(_bits(flags), places, nowhere)
-        whole = max(n // lanes * lanes, lanes)
-        with f.loop(lanes, whole, lanes, [first, where]) as loop:
-            value = self.load(f.add(start, loop.index), [True] * lanes)
-            here = f.splat(f.cast("trunc", loop.index, "i32"), places.kind.lanes)
-            a = (loop.values[0], loop.values[1])
-            loop.carry = self.later(a, (value, f.add(here, places)))
-        best: Best = (loop.values[0], loop.values[1])
-        if whole < n:
-            flags = [i < n - whole for i in range(lanes)]
-            value = self.load(f.add(start, f.number(whole)), flags)
-            here = f.add(places, f.number(whole, places.kind))
-            a, b = self.later(best, (value, here))
-            best = (a, b)
-        found = f.cast("sext", self.across(best), "i64")
+        many = VECTORS if n >= 2 * VECTORS * lanes else 1
+        step = many * lanes
+        bests = [self.piece(start, v * lanes, [v * lanes + i < n for i in range(lanes)])
+                 for v in range(many)]  # fmt: skip
+        whole = max(n // step * step, step)
+        with f.loop(step, whole, step, [x for best in bests for x in best]) as loop:
+            kept: list[Value] = []
+            for v in range(many):
+                index = f.add(loop.index, f.number(v * lanes))
+                old = (loop.values[2 * v], loop.values[2 * v + 1])
+                kept += self.later(old, self.piece(start, index, [True] * lanes))
+            loop.carry = kept
+        bests = [(loop.values[2 * v], loop.values[2 * v + 1]) for v in range(many)]
+        for index in range(whole, n, lanes):
+            a, b = self.later(
+                bests[0], self.piece(start, index, [index + i < n for i in range(lanes)])
+            )
+            bests[0] = (a, b)
+        while len(bests) > 1:
+            bests = [self.better(a, b) for a, b in zip(bests[::2], bests[1::2], strict=True)]
+        found = f.cast("sext", self.across(bests[0]), "i64")
         f.store(found, f.at(self.e.writes[0], number, "i64"))
+
+    def piece(self, start: Value, index: Value | int, flags: list[bool]) -> Best:
+        """A vector of a row, and its places; there is nothing where a flag does not hold."""
+        f = self.f
+        word = index if isinstance(index, Value) else f.number(index)
+        kind = Kind("i32", len(flags) if len(flags) > 1 else 0)
+        here = f.splat(f.cast("trunc", word, "i32"), kind.lanes)
+        places = f.add(here, f.lanes(kind))
+        if not all(flags):
+            places = f.select(bits(f, flags), places, f.number(NOWHERE, kind))
+        return self.load(f.add(start, word), flags), places
 
     def across(self, best: Best) -> Value:
         """The place of the best lane, the first of equals."""
         f = self.f
-        value, where = best
-        while (lanes := value.kind.lanes) > 1:
+        while (lanes := best[0].kind.lanes) > 1:
             low, high = list(range(lanes // 2)), list(range(lanes // 2, lanes))
-            a, b = (f.shuffle(value, value, x) for x in (low, high))
-            i, j = (f.shuffle(where, where, x) for x in (low, high))
-            worse = f.two("or", self.above(a, b), self.above(b, a))
-            no_later = f.compare("slt", j, i)
-            tied = f.two("and", f.two("xor", worse, f.number(1, worse.kind)), no_later)
-            better = f.two("or", self.above(a, b), tied)
-            value, where = f.select(better, b, a), f.select(better, j, i)
-        return f.extract(where, 0) if where.kind.lanes else where
+            a, b = ([f.shuffle(x, x, side) for x in best] for side in (low, high))
+            best = self.better((a[0], a[1]), (b[0], b[1]))
+        return f.extract(best[1], 0) if best[1].kind.lanes else best[1]
+
+    def better(self, a: Best, b: Best) -> Best:
+        """The better of two in any order: the first of equals."""
+        f = self.f
+        above = self.above(a[0], b[0])
+        worse = f.two("or", above, self.above(b[0], a[0]))
+        tied = f.two("xor", worse, f.number(1, worse.kind))
+        wins = f.two("or", above, f.two("and", tied, f.compare("slt", b[1], a[1])))
+        return f.select(wins, b[0], a[0]), f.select(wins, b[1], a[1])
 
     def columns(self, unit: Value) -> None:
         f, plan = self.f, self.plan
@@ -173,8 +191,3 @@ class Writer:
             found = f.cast("sext", loop.values[1], "i64")
             place = f.at(self.e.writes[0], f.add(out, f.number(first)), "i64")
             store(f, found, int64, place, flags)
-
-
-def _bits(flags: list[bool]) -> Value:
-    inside = ", ".join(f"i1 {'true' if x else 'false'}" for x in flags)
-    return Value(f"<{inside}>", Kind("i1", len(flags)))

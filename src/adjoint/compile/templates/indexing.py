@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
-import numpy as np
-
 from adjoint.base.dtype import DType, float32, float64
 from adjoint.compile import elements, emit
 from adjoint.compile.backends.cpu.target import Target
 from adjoint.compile.code import WORD, Function, Kind, Value
 from adjoint.compile.kernel import Kernel, Place
-from adjoint.compile.lower import template
+from adjoint.compile.lower import is_zero, template
 from adjoint.compile.templates.entry import (
     JOB,
     at,
@@ -171,17 +169,6 @@ def written(node: Node, results: tuple[Node, ...]) -> Sequence[Kernel] | None:
     how = "set" if node.params["region"].name == "index_set" else "largest"
     plan = Scatter(how, 1, size_of(x), size_of(index), 1, x.dtype, index.dtype, x.dtype, is_zero(x))
     return [plan.kernel(node, (x, index, updates), results[0])]
-
-
-def is_zero(node: Node) -> bool:
-    """Whether a node is known to be zero everywhere: its buffer is then never read."""
-    while node.op is not None and node.op.name in ("broadcast", "reshape") and node.args:
-        node = node.args[0]
-    value = node.value
-    if node.op is not None or value is None or value.size > 1 << 16:
-        return False
-    # no bit is set: not -0 either
-    return not np.ascontiguousarray(value).reshape(-1).view(np.uint8).any()
 
 
 class Scatter(NamedTuple):

@@ -2,7 +2,8 @@
 
 Elements become unsigned integers of the same order. Short rows are ranked: an element's place is
 how many come before it, counted for many elements at once. Long rows are sorted by their bytes,
-the lowest first (a radix sort), leaving out bytes that are the same in all.
+the lowest first (a radix sort), leaving out bytes that are the same in all. Where only a few
+places of a long row are wanted, a list of the best so far is kept, which an element seldom enters.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from adjoint.base.dtype import DType, int32
 from adjoint.compile import elements, floats
 from adjoint.compile.backends.cpu.target import Target
-from adjoint.compile.code import Function, Kind, Value
+from adjoint.compile.code import BIT, Function, Kind, Value
 from adjoint.compile.kernel import Kernel, Place
 from adjoint.compile.lower import template
 from adjoint.compile.templates.entry import JOB, at, enter, fill, lanes_of, wide
@@ -22,6 +23,7 @@ from adjoint.compile.templates.geometry import scaled
 from adjoint.ir.node import Node
 
 SHORT = 128  # elements of a row that is ranked
+FEW = 32  # places wanted for which a list of the best is kept
 DIGITS = 256
 ROOM = 16  # keys behind the last one
 
@@ -82,6 +84,10 @@ class Plan(NamedTuple):
         return self.n <= SHORT
 
     @property
+    def are_few(self) -> bool:
+        return self.k <= FEW
+
+    @property
     def arrays(self) -> tuple[int, int]:
         """The bytes of an array of keys, and of one of places."""
         count = self.n + ROOM
@@ -92,11 +98,14 @@ class Plan(NamedTuple):
         keys, places = self.arrays
         if self.is_short:
             return keys + places
+        if self.are_few:
+            return keys + FEW * (self.key_bytes + 4)
         return 2 * (keys + places) + self.passes * DIGITS * 4
 
     def write(self, target: Target) -> str:
-        writer = Ranked(self, target) if self.is_short else Radix(self, target)
-        return writer.write()
+        if self.is_short:
+            return Ranked(self, target).write()
+        return Few(self, target).write() if self.are_few else Radix(self, target).write()
 
 
 class Writer:
@@ -213,6 +222,64 @@ class Ranked(Writer):
 
     def one(self, index: Value) -> Value:
         return self.f.load(self.word, self.f.at(self.keys, index, self.plan.key))
+
+
+class Few(Writer):
+    """The best of a long row: a list in order, whose last element is the bar to take."""
+
+    def __init__(self, plan: Plan, target: Target) -> None:
+        super().__init__(plan, target)
+        self.best_keys = self.places  # what the other ways use for places
+        self.best_places = self.f.at(self.best_keys, FEW * plan.key_bytes, "i8")
+
+    def sort(self, out: Value) -> None:
+        f, plan = self.f, self.plan
+        with f.loop(0, plan.k) as loop:
+            carried = self.enter(loop.index, loop.index)
+            f.store(carried[0], f.at(self.best_keys, loop.index, plan.key))
+            f.store(carried[1], f.at(self.best_places, loop.index, "i32"))
+        lanes = lanes_of(f.target)
+        with f.loop(plan.k, plan.n, lanes) as loop:
+            many = f.load(Kind(plan.key, lanes), f.at(self.keys, loop.index, plan.key))
+            better = f.compare("ult", many, f.splat(self.bar(), lanes))
+            mask = f.emit(Kind(f"i{lanes}"), f"bitcast {better.typed} to i{lanes}")
+            with f.when(f.compare("ne", mask, f.number(0, mask.kind))):
+                self.look(loop.index, lanes)
+        with f.loop(0, plan.k) as loop:
+            place = f.load(Kind("i32"), f.at(self.best_places, loop.index, "i32"))
+            self.put(out, loop.index, f.cast("zext", place, "i64"))
+
+    def bar(self) -> Value:
+        f, plan = self.f, self.plan
+        return f.load(self.word, f.at(self.best_keys, plan.k - 1, plan.key))
+
+    def look(self, first: Value, lanes: int) -> None:
+        """Enter those of a vector that are better than the last in the list."""
+        f, plan = self.f, self.plan
+        stop = f.add(first, f.number(lanes))
+        stop = f.call("llvm.smin.i64", stop.kind, stop, f.number(plan.n))
+        with f.loop(first, stop) as loop:
+            key = f.load(self.word, f.at(self.keys, loop.index, plan.key))
+            with f.when(f.compare("ult", key, self.bar())):
+                self.enter(loop.index, f.number(plan.k))
+
+    def enter(self, index: Value, count: Value) -> list[Value]:
+        """Put an element among the first ``count`` of the list; those after it move on by one. What
+        moves out at the end."""
+        f, plan = self.f, self.plan
+        key = f.load(self.word, f.at(self.keys, index, plan.key))
+        place = f.cast("trunc", index, "i32")
+        with f.loop(0, count, 1, [key, place, f.number(0, BIT)]) as loop:
+            key, place, moved = loop.values
+            key_at = f.at(self.best_keys, loop.index, plan.key)
+            place_at = f.at(self.best_places, loop.index, "i32")
+            old_key, old_place = f.load(self.word, key_at), f.load(Kind("i32"), place_at)
+            moved = f.two("or", moved, f.compare("ult", key, old_key))
+            f.store(f.select(moved, key, old_key), key_at)
+            f.store(f.select(moved, place, old_place), place_at)
+            key, place = f.select(moved, old_key, key), f.select(moved, old_place, place)
+            loop.carry = [key, place, moved]
+        return loop.values[:2]
 
 
 class Radix(Writer):

@@ -26,13 +26,13 @@ class Tiles:
     """Writes the products for one element type, as functions of a module; each is written when it
     is first called."""
 
-    def __init__(self, module: Module, dtype: DType, queries: int) -> None:
+    def __init__(self, module: Module, dtype: DType, few: bool) -> None:
         target: Target = module.target
         self.module = module
         self.dtype = dtype
         self.element = elements.element(dtype)
         self.lanes = target.bits // dtype.bits
-        self.vectors = 2 if queries > self.lanes else 1
+        self.vectors = 1 if few else 2
         self.width = self.lanes * self.vectors
         many = target.registers == 32
         self.heights = (12, 4, 1) if many else (6, 2, 1) if target.fma else (5, 2, 1)
@@ -72,7 +72,7 @@ class Tiles:
     # --- turn -----------------------------------------------------------------------------------
 
     def turn(
-        self, f: Function, dtype: DType, source: Value, stride: int, rows: Value,
+        self, f: Function, dtype: DType, source: Value, stride: Value | int, rows: Value,
         columns: Value | int, to: Value, pitch: int, factor: Value,
     ) -> None:  # fmt: skip
         """Squares of ``rows`` by ``columns`` elements of ``dtype`` transposed, times ``factor``.

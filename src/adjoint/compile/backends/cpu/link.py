@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from adjoint.base.config import FLAGS
+from adjoint.compile.backends.cpu.codegen import objects
 from adjoint.compile.backends.cpu.target import Target, host
 from adjoint.compile.backends.llvm import binding
 from adjoint.compile.kernel import Kernel
 from adjoint.runtime import cache as disk
+from adjoint.runtime.threads import get_num_threads
 
 _LOCK = threading.Lock()  # LLVM's engine is not made for two threads at once
 _DEFINED = re.compile(r"^define (?!internal )(.*?@)([\w.$]+)", re.MULTILINE)
@@ -52,6 +54,14 @@ def compile_object(text: str, target: Target) -> bytes:
     return _machine(target).emit_object(module)
 
 
+def compile_all(texts: Sequence[str], target: Target) -> list[bytes]:
+    """Many modules as object files, at the same time."""
+    if FLAGS.verify:
+        for text in texts:
+            binding().parse_assembly(text).verify()
+    return objects(texts, target, get_num_threads())
+
+
 def assembly(text: str, target: Target) -> str:
     """The module as assembly, for reading."""
     return target.machine().emit_assembly(binding().parse_assembly(text))
@@ -74,14 +84,15 @@ def _load(kernels: list[Kernel]) -> dict[str, int]:
     """Where the functions of ``kernels`` start, in an engine of their own."""
     target = host()
     names = {k.key: f"kernel_{sha256(k.key.encode()).hexdigest()}" for k in kernels}
+    stored = {k.key: disk.key_of(k.key, *_circumstances(), compiler_version()) for k in kernels}
+    codes = {k.key: disk.read(stored[k.key]) for k in kernels}
+    missing = [k for k in kernels if codes[k.key] is None]
+    texts = [renamed(k.write(target), names[k.key]) for k in missing]
+    for kernel, code in zip(missing, compile_all(texts, target), strict=True):
+        disk.write(stored[kernel.key], code)
+        codes[kernel.key] = code
     engine = _new_engine()
-    for kernel in kernels:
-        stored = disk.key_of(kernel.key, *_circumstances(), compiler_version())
-        code = disk.read(stored)
-        if code is None:
-            text = renamed(kernel.write(target), names[kernel.key])
-            code = compile_object(text, target)
-            disk.write(stored, code)
+    for code in codes.values():
         engine.add_object_file(binding().ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines().append(engine)

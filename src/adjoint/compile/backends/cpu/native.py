@@ -11,8 +11,9 @@ A program is a table of instructions of ``SIZE`` words, each a kind and its oper
 An entry is a kernel and its record: function, record, extent, grain, and the counter that threads
 take jobs from. A patch is a pointer that every turn of a loop moves: target, start, step, other,
 kind; of kind ADVANCE it goes on by ``step`` bytes, of kind ALTERNATE it is ``start`` and ``other``
-in turn. A context has what an instance of a program works with: its threads' scratch memory, and
-the state of the pool; the interpreter leaves there at which instruction it ended. A record, an entry and a context are words of 8 bytes, too.
+in turn. A context has what an instance of a program works with: its threads' scratch memory and
+the state of the pool; the interpreter leaves there at which instruction it ended. All are words
+of 8 bytes.
 """
 
 from __future__ import annotations
@@ -297,9 +298,17 @@ def _interpret(f: Function, context: Value, code: Value, helpers: Value, scratch
     f.run("serially", entries, count, scratch)
     f.jump("step")
 
+    coming.extend(_loops(f, at))
+    f.lines[place] = f"  {at.text} = phi ptr {', '.join(coming)}"
+    f.begin("stop")
+    f.store(at, f.at(context, ENDED, "i64"))
+
+
+def _loops(f: Function, at: Value) -> list[str]:
+    """REPEAT and AGAIN; from where else they come to the next instruction."""
     f.begin("repeat")
     length, _, patches, number, end = _operands(f, at, WORD, WORD, POINTER, WORD, POINTER)
-    coming.append(f"[ {end.text}, %repeat ]")
+    ended = f"[ {end.text}, %repeat ]"
     f.store(f.number(0), f.at(at, 2, "i64"))
     f.branch(f.compare("sgt", length, f.number(0)), "enter", "fetch")
     f.begin("enter")
@@ -315,12 +324,9 @@ def _interpret(f: Function, context: Value, code: Value, helpers: Value, scratch
     f.begin("turn")
     f.run("next_turn", patches, number)
     inside = f.at(start, SIZE, "i64")
-    coming.append(f"[ {inside.text}, %{f.block} ]")
+    turned = f"[ {inside.text}, %{f.block} ]"
     f.jump("fetch")
-
-    f.lines[place] = f"  {at.text} = phi ptr {', '.join(coming)}"
-    f.begin("stop")
-    f.store(at, f.at(context, ENDED, "i64"))
+    return [ended, turned]
 
 
 @contextmanager

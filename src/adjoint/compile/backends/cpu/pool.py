@@ -41,6 +41,7 @@ class Pool:
 
     def __init__(self) -> None:
         self.busy = threading.Lock()
+        self.holder = 0  # the thread that runs a program on the workers
         self.workers: list[threading.Thread] = []
         self.asleep: list[Any] = []
         self.stopping = False
@@ -73,18 +74,24 @@ class Pool:
 
         Whoever gets some calls ``leave`` in the end.
         """
-        if parts < 2 or not self.busy.acquire(blocking=False):
+        if parts < 2:
             return 0
+        me = threading.get_ident()
+        # this thread can only have them already if Ctrl-C came before it could leave
+        if not self.busy.acquire(blocking=False) and self.holder != me:
+            return 0
+        self.holder = me
         try:
             self.staff(parts - 1)
             if self.asleep:
                 self.wake(parts - 1)
         except BaseException:
-            self.busy.release()
+            self.leave()
             raise
         return parts - 1
 
     def leave(self) -> None:
+        self.holder = 0
         self.busy.release()
 
     def staff(self, count: int) -> Functions:
