@@ -1,13 +1,15 @@
 # Needs only make and Python 3.11 or newer. Every target sets its own environment up, once, and
-# again when pyproject.toml changes. PYTHON, VENV and DEMO_VENV may be given on the command line.
+# again when pyproject.toml changes. PYTHON, VENV, DEMO_VENV and BENCH_VENV may be given on the
+# command line. What bench runs: make bench ONLY="mlp gemm" BENCH_OPTIONS="--rounds 3".
 
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_VENV ?= .venv-demo
+BENCH_VENV ?= .venv-bench
 comma := ,
 
 STAMP := $(VENV)/.stamp-test
-BENCH_STAMP := $(VENV)/.stamp-bench
+BENCH_STAMP := $(BENCH_VENV)/.stamp-bench
 DEMO_STAMP := $(DEMO_VENV)/.stamp-demo
 
 define check_python
@@ -36,9 +38,8 @@ help:
 $(STAMP): pyproject.toml
 	$(call environment,$(VENV),test$(comma)dev)
 
-# Needs $(STAMP) first: the benchmarks compare with what the tests install too.
-$(BENCH_STAMP): $(STAMP)
-	$(call environment,$(VENV),test$(comma)dev$(comma)bench)
+$(BENCH_STAMP): pyproject.toml
+	$(call environment,$(BENCH_VENV),bench)
 
 $(DEMO_STAMP): pyproject.toml
 	$(call environment,$(DEMO_VENV),cli$(comma)plot$(comma)data$(comma)vision)
@@ -65,4 +66,4 @@ format: $(STAMP)
 	@$(VENV)/bin/ruff format
 
 bench: $(BENCH_STAMP)
-	@for file in bench/*.py; do echo "== $$file"; $(VENV)/bin/python "$$file" || exit 1; done
+	@$(BENCH_VENV)/bin/python bench/run.py $(BENCH_OPTIONS) $(ONLY)

@@ -1,0 +1,1 @@
+"""Adjoint beside PyTorch and JAX, on one machine, in one run: ``python bench/run.py``."""
