@@ -226,6 +226,93 @@ def spreads() -> list[RegionCase]:
     return found
 
 
+def attended(
+    mask: str, gradient: bool, *, queries: int = 3, keys: int = 4, **options: Any
+) -> RegionCase:
+    """Queries, keys and values of 2 examples and 3 heads, with a mask or none; with the mask
+    "empty" the second query may attend to nothing, and its infinite result has no derivative."""
+
+    def make(rng: np.random.Generator, dtype: DType) -> list[Array]:
+        wide = np.dtype(np.float32) if dtype.bits == 16 else dtype.numpy
+        sizes = [(2, 3, queries, 2), (2, 3, keys, 2), (2, 3, keys, 5)]
+        given = [rng.uniform(-1, 1, s).astype(dtype.numpy) for s in sizes]
+        if gradient:
+            ct = rng.uniform(-1, 1, (2, 3, queries, 5)).astype(dtype.numpy)
+            delta, log_total = rng.uniform(-1, 1, (2, 2, 3, queries)).astype(wide)
+            given = [ct, delta, *given, log_total + 1]
+        if mask in ("bool", "empty"):
+            kept = rng.random((1, 3, queries, keys)) < 0.7
+            kept[..., 0] = True
+            kept[:, :, 1] = mask == "bool"
+            given.append(kept)
+        elif mask == "float":
+            given.append(rng.uniform(-1, 1, (2, 1, 1, keys)).astype(dtype.numpy))
+        return given
+
+    static = {"causal": mask == "causal", "scale": 0.7}
+    return RegionCase(make=make, static=static, ulps=16, **options)
+
+
+def attended_in_all_ways(gradient: bool) -> list[RegionCase]:
+    found = [attended(m, gradient) for m in ("none", "bool", "float", "causal")]
+    found.append(attended("causal", gradient, queries=5, keys=2))
+    moved = None if gradient else ()
+    found.append(attended("empty", gradient, moved=moved))
+    return [*found, attended("none", gradient, keys=0, moved=moved)]
+
+
+def standardized(gradient: bool) -> list[RegionCase]:
+    """Over rows, over all but the channels, over groups, with and without weights."""
+    found: list[RegionCase] = []
+    layouts: list[tuple[Shape, Shape, Shape]] = [
+        ((3, 5), (1,), (1,)), ((4, 3, 2), (0, 2), (1,)), ((2, 2, 3, 2), (2, 3), (1, 2)),
+    ]  # fmt: skip
+    for (shape, axes, features), affine, centred in [
+        (layouts[0], 2, True), (layouts[0], 1, False), (layouts[0], 0, False),
+        (layouts[1], 2, True), (layouts[1], 1, True), (layouts[2], 2, True), (layouts[2], 0, True),
+    ]:  # fmt: skip
+        static: dict[str, Any] = {"axes": axes, "features": features, "eps": 1e-3}
+        static["centred"] = centred
+        weights = [Input(tuple(shape[f] for f in features), plain)] * affine
+        given = [Input(shape, plain), *weights]
+        if gradient:
+            stats = tuple(n for a, n in enumerate(shape) if a not in axes)
+            static["offset"] = affine == 2
+            given = [Input(shape, plain), Input(shape, plain), Input(stats, plain)]
+            given += [Input(stats, positive), *weights[:1]]
+        dtypes = WIDE if gradient else FLOATS
+        found.append(RegionCase(tuple(given), static=static, dtypes=dtypes, ulps=32))
+    return found
+
+
+def recurrent(
+    draw: Callable[[Callable[..., Array], int], list[Array]], width: int = 2, **static: bool
+) -> list[RegionCase]:
+    """Three steps of two examples and ``width`` units: all steps, and some that are left out."""
+    found: list[RegionCase] = []
+    for masked in (False, True):
+
+        def make(rng: np.random.Generator, dtype: DType, masked: bool = masked) -> list[Array]:
+            given = draw(lambda *s: rng.uniform(-0.9, 0.9, s).astype(dtype.numpy), width)
+            kept = rng.random((3, 2, 1)) < 0.6
+            return [*given, kept] if masked else given
+
+        case = RegionCase(make=make, static={**static, "masked": masked}, dtypes=WIDE, ulps=64)
+        found.append(case)
+    return found
+
+
+def lstms(gradient: bool) -> list[RegionCase]:
+    def draw(of: Callable[..., Array], p: int) -> list[Array]:
+        last = [of(p, 2)] if p != 2 else []
+        if gradient:
+            given = [of(3, 2, p), of(3, 2, 2), of(2, 2), of(3, 2, 2), of(3, 2, 8), of(8, p)]
+            return [*given, *last]
+        return [of(3, 2, 8), of(2, p), of(2, 2), of(8, p), *last]
+
+    return [*recurrent(draw, projected=False), *recurrent(draw, 1, projected=True)]
+
+
 def reduced_over(draw: Draw, **options: Any) -> list[RegionCase]:
     places: Sequence[tuple[Shape, Shape]] = [
         ((4,), (0,)),
@@ -329,6 +416,26 @@ REGION_CASES: dict[str, list[RegionCase]] = {
     "gelu": pointwise(plain), "gelu_tanh": pointwise(plain), "silu": pointwise(plain),
     "softplus": pointwise(plain, static={"beta": 2.0, "limit": 3.0}), "softsign": pointwise(plain),
     "logsigmoid": pointwise(plain),
+    # attention
+    "attention": attended_in_all_ways(gradient=False),
+    "attention_gradient": attended_in_all_ways(gradient=True),
+    # normalisation
+    "standardize": standardized(gradient=False),
+    "standardize_gradient": standardized(gradient=True),
+    # recurrence
+    "lstm": lstms(gradient=False), "lstm_gradient": lstms(gradient=True),
+    "gru": recurrent(lambda of, h: [of(3, 2, 3 * h), of(2, h), of(3 * h, h), of(h)]),
+    "gru_gradient": recurrent(
+        lambda of, h: [of(3, 2, h), of(2, h), of(3, 2, h), of(3, 2, 4 * h), of(3 * h, h)]
+    ),
+    "rnn": [
+        *recurrent(lambda of, h: [of(3, 2, h), of(2, h), of(h, h)], relu=False),
+        *recurrent(lambda of, h: [of(3, 2, h), of(2, h), of(h, h)], relu=True),
+    ],
+    "rnn_gradient": [
+        *recurrent(lambda of, h: [of(3, 2, h), of(3, 2, h), of(h, h)], relu=False),
+        *recurrent(lambda of, h: [of(3, 2, h), of(3, 2, h), of(h, h)], relu=True),
+    ],
     # losses
     "binary_cross_entropy": pointwise(HALF, HALF),
     "binary_cross_entropy_with_logits": pointwise(plain, HALF),

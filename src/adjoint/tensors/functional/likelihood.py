@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from adjoint.tensors.tensor import Tensor
 
 IGNORED = -100
+Nodes = tuple[Node, Node]
 
 
 def cross_entropy(
@@ -133,6 +134,12 @@ def gaussian_nll_loss(
     error = x - y
     loss = (ops.log(v) + error * error / v) * 0.5
     return reduced("gaussian_nll_loss", loss + 0.5 * np.log(2 * pi) if full else loss, reduction)
+
+
+def check_classes(op: str, input: Handle, target: Handle, ignored: int = IGNORED) -> Nodes:
+    """Scores as (rows, C) and class numbers as (rows,), checked as for ``cross_entropy``."""
+    scores = _scores(op, input)
+    return _classes(op, scores, node_of(target, op), ignored)
 
 
 # --- targets --------------------------------------------------------------------------------------

@@ -25,7 +25,9 @@ from adjoint.ops.rows import Wanted, batch_all, full, zeros_like
 from adjoint.ops.structure import Region, call
 from adjoint.runtime.threads import share
 from adjoint.tensors.pointwise import opposite, select
-from adjoint.tensors.regions import region
+from adjoint.tensors.regions import or_template, region
+
+LARGE = 1 << 14  # elements from which on compiled kernels pay
 
 
 class Frame(NamedTuple):
@@ -398,16 +400,24 @@ def _spread_vjp(
     return [window_sum(ct, frame=static["frame"])]
 
 
+def _work_apart(ct: Array, x: Array, out: Array, frame: Frame) -> int:
+    """Elements, where the order of sums does not matter because there are none."""
+    axes = zip(frame.kernel, frame.stride, frame.dilation, strict=True)
+    return x.size if all((k - 1) * d + 1 <= s for k, s, d in axes) else 0
+
+
 def _nothing(*_: Any) -> Sequence[None]:
     return [None, None]
 
 
 window_max = _region(
-    "window_max", lambda x, frame: _folded(x, frame, _lowest(x.dtype), ops.maximum), _window_max,
-    _pooled_type, _max_vjp,
+    "window_max", lambda x, frame: _folded(x, frame, _lowest(x.dtype), ops.maximum),
+    or_template(_window_max, lambda: window_max, lambda x, frame: x.size, LARGE), _pooled_type,
+    _max_vjp,
 )  # fmt: skip
 to_first = _region(
-    "to_first_max", _to_first_body, _to_first,
+    "to_first_max", _to_first_body,
+    or_template(_to_first, lambda: to_first, _work_apart, LARGE),
     lambda ct, x, out, frame: Type(x.shape, x.dtype), _to_first_vjp,
 )  # fmt: skip
 from_first = _region(
