@@ -111,7 +111,7 @@ class _Machine:
         given = self.engine.get_global_value_address("gpu_arguments")
         ctypes.memmove(given, (ctypes.c_int64 * len(words))(*words), 8 * len(words))
         self.threads = [_Thread(i, self.main) for i in range(threads)]
-        self.order = random.Random(threads)
+        self.order = random.Random()  # results must not depend on it
 
     def block(self, place: dict[str, int]) -> None:
         """Run all threads of a block to the end."""

@@ -25,7 +25,14 @@ from adjoint.base.dtype import (
     uint32,
 )
 from adjoint.compile import contractions, frames, spread
-from adjoint.compile.contractions import Conv, conv_kernels, dot_kernel, dot_packed, packed_b
+from adjoint.compile.contractions import (
+    Conv,
+    conv_kernels,
+    conv_takes_after,
+    dot_kernel,
+    dot_packed,
+    packed_b,
+)
 from adjoint.compile.eager import Sequel
 from adjoint.compile.kernel import Kernel
 from adjoint.compile.lower import TEMPLATES, buffer
@@ -221,7 +228,9 @@ def test_each_channel_of_a_convolution_is_finished_once(
     x, w = whole(buffer((3, 8, 20, 17), float32)), whole(buffer((outs, 8 // groups, 3, 3), float32))
     out = buffer((3, outs, 20, 17), float32)
     ones = (1, 1)
-    kernels = conv_kernels(x, w, out, Conv(ones, ((1, 1),) * 2, ones, ones, groups))
+    params = Conv(ones, ((1, 1),) * 2, ones, ones, groups)
+    assert conv_takes_after(x, w, out, params)
+    kernels = conv_kernels(x, w, out, params)
     assert kernels is not None
     calls: list[tuple[int, ...]] = []
     kept = following(kernels[-1], calls)
@@ -229,6 +238,16 @@ def test_each_channel_of_a_convolution_is_finished_once(
     Sequel(kernels, (x.node, w.node, out))(values)
     assert kept is not None
     assert covered(calls, 3 * outs, 20 * 17)
+
+
+def test_results_that_no_kernel_can_finish() -> None:
+    """Small images are one product, and phases are woven together at the end."""
+    ones, none = (1, 1), ((0, 0),) * 2
+    for size, inner in ((5, (1, 1)), (20, (2, 2))):
+        x, w = whole(buffer((4, 16, size, size), float32)), whole(buffer((32, 16, 2, 2), float32))
+        places = size - 1 if inner == ones else 2 * size - 2
+        out = buffer((4, 32, places, places), float32)
+        assert not conv_takes_after(x, w, out, Conv(ones, none, ones, inner, 1))
 
 
 # --- convolutions -------------------------------------------------------------------------------

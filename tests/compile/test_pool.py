@@ -57,21 +57,23 @@ from adjoint.runtime.threads import set_num_threads
 set_num_threads(3)
 a = np.random.default_rng(0).standard_normal((200, 200)).astype(np.float32)
 expected = products.product(a, a)
-armed, pressed = True, 0
+armed, pressed = False, 0
 
 def interrupt(number, frame):
+    global armed
     if armed:
+        armed = False
         raise KeyboardInterrupt
 
 signal.signal(signal.SIGALRM, interrupt)
 signal.setitimer(signal.ITIMER_REAL, 0.002, 0.0007)
 for _ in range(300):
     try:
+        armed = pressed < 100
         products.product(a, a)
+        armed = False
     except KeyboardInterrupt:
         pressed += 1
-        if pressed == 100:
-            armed = False
 armed = False
 signal.setitimer(signal.ITIMER_REAL, 0)
 print("whole" if pressed and np.array_equal(products.product(a, a), expected) else "broken")

@@ -3,21 +3,26 @@ memory."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from adjoint import ops
+from adjoint import ops, scan
 from adjoint.base.dtype import float32
+from adjoint.compile.backends.cpu import pool
 from adjoint.compile.fuse import Fused
+from adjoint.compile.interpreted import Interpreted
 from adjoint.compile.kernel import Host, Kernel, Repeat, Step
 from adjoint.compile.lower import buffer
 from adjoint.compile.program import Program
 from adjoint.ir.graph import Graph, record
 from adjoint.ir.node import Array, Node, Type
+from adjoint.ops.structure import Region
 from adjoint.runtime.threads import get_num_threads, set_num_threads
+from adjoint.tensors.handle import wrap
 from tests.compile.handmade import combine, known, meaning, vector
 
 
@@ -205,3 +210,125 @@ def test_random_loops(threads: int) -> None:
             if updates:
                 np.testing.assert_array_equal(arrays[0], values[outputs[0]], str(seed))
             np.testing.assert_array_equal(arrays[1], before[1], str(seed))
+
+
+def product_program(size: int = 5000) -> tuple[Program, Callable[[Array], Array]]:
+    """y = 2 (x + x / 2), of two kernels worth several threads."""
+    x, middle, out = vector(size), vector(size), vector(size)
+    steps = [
+        combine([x, x], [middle], [[1.0, 0.5]], heavy=True),
+        combine([middle], [out], [[2.0]], heavy=True),
+    ]
+    graph = Graph([x], [x])
+    graph.outputs = (out,)
+    return Program(graph, Fused(list(steps), (out,))), lambda x: 2 * (x + x / 2)
+
+
+def test_arrays_in_any_layout(threads: int) -> None:
+    program, expected = product_program(12)
+    shifted = np.zeros(12 * 4 + 1, np.uint8)[1:].view(np.float32)
+    whole = np.arange(24, dtype=np.float32)
+    for x in (whole[::2], whole[::-2], whole[12:], shifted, whole[:12].astype(np.float64)):
+        before = x.copy()
+        for _ in range(2):
+            np.testing.assert_allclose(program([x])[0], expected(x))
+        np.testing.assert_array_equal(x, before)
+    x = whole[:12].copy()
+    program([x])
+    x += 1.0  # the same array, changed by its owner
+    np.testing.assert_allclose(program([x])[0], expected(x))
+    with pytest.raises(ValueError, match="expected shape"):
+        program([whole])
+
+
+def test_results_are_new_each_time() -> None:
+    program, expected = product_program()
+    x = np.ones(5000, np.float32)
+    first = program([x])[0]
+    second = program([x * 2])[0]
+    np.testing.assert_array_equal(first, expected(x))
+    np.testing.assert_array_equal(second, expected(x * 2))
+
+
+def test_several_threads_run_one_program(threads: int) -> None:
+    program, expected = product_program()
+    xs = [np.full(5000, i, np.float32) for i in range(4)]
+    wrong: list[int] = []
+
+    def run(i: int) -> None:
+        for _ in range(100):
+            if not np.array_equal(program([xs[i]])[0], expected(xs[i])):
+                wrong.append(i)
+
+    team = [threading.Thread(target=run, args=(i,)) for i in range(4)]
+    for thread in team:
+        thread.start()
+    for thread in team:
+        thread.join()
+    assert wrong == [] and len(program._free) <= 4
+
+
+def test_a_program_runs_alone_when_another_thread_has_the_workers() -> None:
+    program, expected = product_program()
+    x = np.ones(5000, np.float32)
+    busy = pool.team().busy
+    with busy:
+        np.testing.assert_array_equal(program([x])[0], expected(x))
+    np.testing.assert_array_equal(program([x])[0], expected(x))
+    assert not busy.locked()
+
+
+def test_workers_an_interrupt_left_taken_come_back() -> None:
+    """The thread that holds them without running anything can take them again."""
+    program, expected = product_program()
+    x = np.ones(5000, np.float32)
+    before = get_num_threads()
+    set_num_threads(2)
+    try:
+        assert pool.team().enter(2) == 1  # and never left
+        np.testing.assert_array_equal(program([x])[0], expected(x))
+        assert not pool.team().busy.locked()
+    finally:
+        set_num_threads(before)
+
+
+def test_an_error_of_numpy_leaves_the_inputs_as_they_were() -> None:
+    node = record(lambda m: [cholesky(m)], [Type((2, 2), float32)]).outputs[0]
+    x, w = buffer((2, 2), float32), vector(8)
+    new = vector(8)
+    steps: list[Step] = [combine([w], [new], [[3.0]]), Host(node, (x,), (node,))]
+    graph = Graph([x, w], [x, w])
+    graph.outputs, graph.updates = (node, new), ((1, 1),)
+    program = Program(graph, Fused(steps, (node, new)))
+    weights = np.ones(8, np.float32)
+    with pytest.raises(np.linalg.LinAlgError):
+        program([-np.eye(2, dtype=np.float32), weights])
+    assert weights.tolist() == [1.0] * 8
+    found = program([4 * np.eye(2, dtype=np.float32), weights])
+    assert found[0].tolist() == [[2.0, 0.0], [0.0, 2.0]]
+    assert found[1] is weights and weights.tolist() == [3.0] * 8
+
+
+def cholesky(x: Node) -> Node:
+    region = Region(
+        "lower",
+        kernel=np.linalg.cholesky,
+        infer=lambda x: Type(x.shape, x.dtype),
+        identity=cholesky,
+    )
+    return region(x)
+
+
+def test_graphs_of_tensors_equal_the_interpreter(threads: int) -> None:
+    def function(a: Node, b: Node) -> list[Node]:
+        x, y = wrap(a), wrap(b)
+        z = (x @ y).softmax(dim=1)
+        carry, rows = scan(lambda c, r: (c * 0.5 + r, (c * r).sum()), z.sum(0) * 0.0, z)
+        return [z.node, carry.node, rows.node, a, z.T.reshape(-1).node]
+
+    graph = record(function, [Type((33, 17), float32), Type((17, 21), float32)])
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(n.shape).astype(np.float32) for n in graph.inputs]
+    for a, b in zip(Program(graph)(arrays), Interpreted(graph)(arrays), strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)

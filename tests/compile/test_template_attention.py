@@ -24,6 +24,7 @@ SIZES: list[Size] = [  # batch, heads, queries, keys, size, size of values
     (1, 1, 77, 201, 33, 70),
     (1, 2, 201, 77, 16, 16),
     (2, 1, 1, 1, 1, 1),
+    (1, 2, 3, 33, 40, 150),
 ]
 MASKS: list[tuple[tuple[int, int, int, int], bool]] = [  # shape, whether of bools
     ((2, 3, 40, 150), True),
@@ -98,6 +99,16 @@ def test_masks(mask: tuple[Any, bool], causal: bool, dtype: DType) -> None:
     check(attention_gradient, with_cotangents(arrays, **static), dtype, **static)
 
 
+@pytest.mark.parametrize(("mask", "causal"), [(((2, 1, 4, 40), True), False),
+                                              (((1, 3, 1, 40), False), True), (None, True)])  # fmt: skip
+def test_few_queries(mask: Any, causal: bool) -> None:
+    for dtype in (float32, bfloat16):
+        arrays = drawn((2, 3, 4, 40, 24, 8), dtype, mask)
+        if mask is not None and mask[1]:
+            arrays[3][0, 0, 2] = False
+        check(attention, arrays, dtype, causal=causal, scale=0.3)
+
+
 def test_rows_without_keys_and_numbers_out_of_range() -> None:
     size = (1, 1, 20, 110, 4, 4)
     arrays = drawn(size, float32, ((1, 1, 20, 110), True))
@@ -137,6 +148,11 @@ def test_no_keys_or_no_queries() -> None:
 
 @pytest.mark.parametrize("dtype", [float32, bfloat16])
 def test_other_cpus(dtype: DType) -> None:
+    few, keys = Type((1, 2, 1, 20), dtype), Type((1, 2, 40, 20), dtype)
+    params = {"region": attention, "causal": False, "scale": 1.0}
+    kernels, *_ = lowered(call, [few, keys, keys], params)
+    assert kernels is not None
+    compiles_elsewhere(kernels)
     rows, sums = Type((1, 2, 40, 20), dtype), Type((1, 2, 40), float32)
     mask = Type((1, 1, 40, 40), bool_)
     for region, types in (

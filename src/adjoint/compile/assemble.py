@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from adjoint.compile.backends.cpu.target import Target, host
 from adjoint.compile.group import Group
 from adjoint.compile.kernel import Kernel, Place, Step
 from adjoint.compile.listing import listing
-from adjoint.compile.loops import Item, Loops, Store
+from adjoint.compile.loops import WIDTH, Item, Loops, Store
 from adjoint.compile.lower import buffer
 from adjoint.compile.pieces import cut_in_two, in_pieces
 from adjoint.compile.views import Axis, Map, View, contiguous, leaves
@@ -183,8 +184,27 @@ def finished(
     """The kernel of ``loops``, whose vector axis may still stand anywhere."""
     loops = loops if loops.ragged else _turned(loops)
     if len(loops.sizes) == 1 and loops.rows == 1 and not rectangle and not loops.has_sums:
-        loops = Loops(loops.sizes, 1, 0, loops.items, loops.stores, loops.dtypes, free=True)
+        loops = replace(loops, free=True)
+    elif rectangle:
+        loops = _of_any_width(loops)
     return _kernel(loops, reads, writes, host(), rectangle, members)
+
+
+def _of_any_width(loops: Loops) -> Loops:
+    """Rows and columns that everybody walks alike, or not at all: the code fits any size."""
+    if len(loops.sizes) != 2:
+        return loops
+    width = loops.sizes[1]
+    strides = [i.strides for i in loops.items if i.strides] + [s.strides for s in loops.stores]
+    if any(s not in ((width, 1), (0, 1), (1, 0), (0, 0)) for s in strides) or width == 1:
+        return loops
+
+    def turn(strides: Shape) -> Shape:
+        return (WIDTH, 1) if strides == (width, 1) else strides
+
+    items = tuple(i._replace(strides=turn(i.strides)) for i in loops.items)
+    stores = tuple(s._replace(strides=turn(s.strides)) for s in loops.stores)
+    return replace(loops, items=items, stores=stores, free=True)
 
 
 def pad_kernels(node: Node, view: View) -> list[Step]:
@@ -330,7 +350,7 @@ def _kernel(
         write=lambda t: write_loops.write(loops, t, rectangle),
         reads=reads,
         writes=writes,
-        words=(loops.sizes[0],) if loops.free else (),
+        words=(loops.sizes[-1],) if loops.free else (),
         extent=extent,
         grain=grain,
         scratch=write_loops.scratch(loops, target),

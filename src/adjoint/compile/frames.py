@@ -15,6 +15,7 @@ import numpy as np
 
 from adjoint.base.dtype import DType
 from adjoint.base.shape import Shape
+from adjoint.compile.backends.cpu.target import host
 from adjoint.compile.gemm import SLACK
 from adjoint.compile.kernel import Kernel, Place
 from adjoint.compile.lower import buffer
@@ -103,15 +104,16 @@ def channels_last(x: View, grid: Grid, wide: DType) -> tuple[Kernel, Source]:
     taps = offsets_of([axis.tap_places for axis in axes], strides)
     places = offsets_of([axis.spots for axis in axes], strides)
     words = {
-        "rows": len(table), "width": axes[-1].length, "channels": channels, "image_stride": x.strides[1], "channel_stride": x.strides[0],
+        "rows": len(table), "width": axes[-1].length, "channels": channels,
+        "image_stride": x.strides[1], "channel_stride": x.strides[0],
         "table": table.ctypes.data,
     }  # fmt: skip
     kernel = Kernel(
         f"turn {by(x.shape)} {dtype.name}", f"last {step} {dtype.name}",
         lambda target: last_text(target, dtype, wide, step),
         (Place(x.node, x.offset * dtype.itemsize),), (Place(node),),
-        tuple(words[name] for name in LAST), extent=x.shape[1] * len(table),
-        grain=max(1, (1 << 14) // (axes[-1].length * channels)), scratch=4096,
+        tuple(words[name] for name in LAST), scratch=4096,
+        extent=x.shape[1] * channels // (host().bits // wide.bits),
         nbytes=dtype.itemsize * (prod(x.shape) + prod(node.shape)), keeps=(table,),
     )  # fmt: skip
     return kernel, Source(view, taps, places)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adjoint.base.shape import Shape
-from adjoint.compile.loops import Item, Loops, Store
+from adjoint.compile.loops import WIDTH, Item, Loops, Store
 
 SIGNS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "eq": "==", "bit_and": "&",
@@ -30,8 +30,7 @@ class _Lister:
         for number in range(loops.count):
             inner = [self.axis(i) for i in range(loops.rows, len(loops.sizes))]
             found.append(f"{lead}for {', '.join(inner)}:")
-            known = {*loops.saved, *(s.item for s in loops.stores if loops.is_inner_store(s))}
-            needed = sorted(loops.needed(number, known))
+            needed = sorted(loops.needed(number, loops.kept))
             found += [f"{lead}    {line}" for line in self.inner(needed, number)]
             found += [f"{lead}{line}" for line in self.values(self.outer(number + 1))]
         for store in loops.stores:
@@ -55,9 +54,9 @@ class _Lister:
         loops = self.loops
         found: list[str] = []
         for i in items:
-            old = loops.passes[i] < number
-            if old and i in loops.saved:
-                found.append(f"t{i} = saved")
+            if loops.kept.get(i, number) < number:
+                where = "saved" if i in loops.saved else "stored"
+                found.append(f"t{i} = {where}")
             elif not loops.items[i].op.startswith("reduce_"):
                 found.append(f"t{i} = {self.value(loops.items[i])}")
         for store in loops.stores:
@@ -70,13 +69,15 @@ class _Lister:
         return found
 
     def axis(self, number: int) -> str:
-        size = "n" if self.loops.free else str(self.loops.sizes[number])
+        size = str(self.loops.sizes[number])
+        if self.loops.free:
+            size = "n" if number == self.loops.vector else "m"
         mark = "v" if number == self.loops.vector else ""
         return f"i{number}{mark} < {size}"
 
     def place(self, slot: int, strides: Shape) -> str:
         name = f"x{slot}" if slot < self.reads else f"out{slot - self.reads}"
-        steps = [f"i{a}" if s == 1 else f"{s}*i{a}" for a, s in enumerate(strides) if s]
+        steps = [_step(a, s) for a, s in enumerate(strides) if s]
         return f"{name}[{' + '.join(steps) or '0'}]"
 
     def value(self, item: Item) -> str:
@@ -97,3 +98,9 @@ class _Lister:
 
     def put(self, store: Store) -> str:
         return f"{self.place(store.slot, store.strides)} = t{store.item}"
+
+
+def _step(axis: int, stride: int) -> str:
+    if stride == 1:
+        return f"i{axis}"
+    return f"{'n' if stride == WIDTH else stride}*i{axis}"

@@ -9,7 +9,7 @@ from adjoint.base.shape import Shape
 from adjoint.compile import elements
 from adjoint.compile.code import POINTER, WORD, Function, Kind, Value
 from adjoint.compile.emit import emit
-from adjoint.compile.loops import Item, Loops, Store
+from adjoint.compile.loops import WIDTH, Item, Loops, Store
 from adjoint.compile.regions import REGIONS
 
 
@@ -98,7 +98,8 @@ class Values:
             if stride == 0:
                 return
             if stride not in steps:
-                steps[stride] = f.mul(index, f.number(stride)) if stride != 1 else index
+                far = self.size if stride == WIDTH else f.number(stride)
+                steps[stride] = f.mul(index, far) if stride != 1 else index
             place = scope.places[key]
             if unit is None:
                 scope.places[key] = f.add(place, steps[stride])
@@ -157,18 +158,16 @@ class Values:
         f, loops = self.f, self.loops
         for i in items:
             dtype = loops.items[i].dtype
-            old = loops.passes[i] < number
-            stores = [s for s, st in enumerate(loops.stores)
-                      if st.item == i and loops.is_inner_store(st)]  # fmt: skip
+            old = loops.kept.get(i, number) < number
             if old and i in loops.saved:
                 place = scope.places["saved", i]
                 value = f.load(Kind(elements.element(dtype), self.width(i)), place)
-            elif old and stores and loops.items[i].op not in ("load", "number", "iota"):
-                store = loops.stores[stores[0]]
-                value = self.read(scope.places["store", stores[0]], dtype, store.strides, i)
+            elif old:
+                k, store = next((k, s) for k, s in enumerate(loops.stores) if s.item == i)
+                value = self.read(scope.places["store", k], dtype, store.strides, i)
             else:
                 value = self.compute(scope, i)
-                if i in loops.saved and not old:
+                if i in loops.saved and loops.kept[i] == number:
                     f.store(value, scope.places["saved", i])
             self.know(scope, i, value)
 

@@ -11,7 +11,7 @@ pointwise ops has no reduced axes and one pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -26,6 +26,7 @@ COSTLY = frozenset(
         "gelu", "gelu_tanh", "silu", "expm1", "log1p", "power_number", "rsqrt", "exp2", "log2",
     ]
 )  # fmt: skip
+WIDTH = 1 << 50  # as a stride: as many elements as the vector axis has
 WIDE_FROM = 1 << 12  # elements per lane from which a sum of float32 is kept in float64
 
 
@@ -56,7 +57,8 @@ class Store(NamedTuple):
 class Loops:
     """A kernel: ``sizes`` of its axes from the outermost in, the first ``rows`` of them not
     reduced, ``vector`` the one that the lanes are along. ``dtypes``: of each buffer by slot,
-    those read before those written. free: the only axis may have any size, told by the record.
+    those read before those written. free: the vector axis may have any size, which the record
+    tells; a stride of ``WIDTH`` is that size.
     ragged: (axis of pieces, axis, total): the axis is cut in pieces, of which the last is shorter.
     """
 
@@ -72,7 +74,7 @@ class Loops:
     @property
     def key(self) -> str:
         """What the machine code depends on."""
-        sizes = ("free",) if self.free else self.sizes
+        sizes = ("free",) * len(self.sizes) if self.free else self.sizes
         body = [tuple(str(x) for x in item) for item in self.items]
         dtypes = [d.name for d in self.dtypes]
         axes = f"{sizes} {self.rows} {self.vector} {self.ragged}"
@@ -120,22 +122,45 @@ class Loops:
     def is_inner_store(self, store: Store) -> bool:
         return any(store.strides[self.rows :])
 
-    def needed(self, number: int, saved: Iterable[int]) -> set[int]:
-        """The inner items to compute in pass ``number``; those ``saved`` in one before are read."""
+    def needed(self, number: int, kept: Mapping[int, int]) -> set[int]:
+        """The inner items of pass ``number``; those ``kept`` in memory since an earlier pass (by
+        item: which) are read, and what they are made of is not needed."""
         stack = [i.args[0] for i in self._sums(number)]
         stack += [
             s.item for s in self.stores if self.is_inner_store(s) and self.store_pass(s) == number
         ]
         found: set[int] = set()
-        known = {i for i in saved if self.passes[i] < number}
         while stack:
             item = stack.pop()
             if item in found or not self.is_inner(item):
                 continue
             found.add(item)
-            if item not in known and not _sums(self.items[item]):
+            if kept.get(item, number) >= number and not _sums(self.items[item]):
                 stack.extend(self.items[item].args)
         return found
+
+    @cached_property
+    def kept(self) -> dict[int, int]:
+        """Inner items that later passes find in memory, and since which pass: those that are
+        stored, and costly ones that are needed again."""
+        found: dict[int, int] = {}
+        for store in self.stores:
+            item = self.items[store.item]
+            if self.is_inner_store(store) and item.op not in ("load", "number", "iota"):
+                found.setdefault(store.item, self.store_pass(store))
+        first: dict[int, int] = {}
+        for number in range(self.count):
+            for item in sorted(self.needed(number, found)):
+                if item in first and self.items[item].op in COSTLY:
+                    found.setdefault(item, first[item])
+                first.setdefault(item, number)
+        return found
+
+    @cached_property
+    def saved(self) -> tuple[int, ...]:
+        """Kept items that no store leaves in memory: they go to scratch memory."""
+        stored = {s.item for s in self.stores if self.is_inner_store(s)}
+        return tuple(sorted(set(self.kept) - stored))
 
     def _sums(self, number: int) -> list[Item]:
         pairs = zip(self.items, self.passes, strict=True)
@@ -144,22 +169,6 @@ class Loops:
     def store_pass(self, store: Store) -> int:
         """The first pass in which what is stored is known."""
         return self.passes[store.item] + _sums(self.items[store.item])
-
-    @cached_property
-    def saved(self) -> tuple[int, ...]:
-        """Costly items of one pass that a later one needs again: kept in scratch memory."""
-        found: set[int] = set()
-        stored = {s.item for s in self.stores if self.is_inner_store(s)}
-        for number in range(1, self.count):
-            before: set[int] = set()
-            for k in range(number):
-                before |= self.needed(k, found)
-            stack = list(self.needed(number, stored | found))
-            for item in stack:
-                again = self.passes[item] < number and item in before and item not in stored
-                if again and self.items[item].op in COSTLY:
-                    found.add(item)
-        return tuple(sorted(found))
 
     @property
     def has_sums(self) -> bool:

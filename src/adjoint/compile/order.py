@@ -17,8 +17,9 @@ class Unit:
         self.groups = tuple(groups)
         self.needs: set[Unit] = set()
         self.nodes = [n for g in self.groups for n in g.members]
-        # a contraction runs where it stands, with what finishes it
-        self.serial = max(n.serial for n in self.groups[0].members)
+        # where it runs: as soon as its first node could, with all that was put to it (an update
+        # put to a gradient would keep what the gradient is computed from until the end)
+        self.serial = min(n.serial for n in self.groups[0].members)
 
 
 def ordered(units: Sequence[Unit], reads: Reads, updates: dict[Node, Node]) -> list[Unit]:
@@ -40,6 +41,8 @@ def ordered(units: Sequence[Unit], reads: Reads, updates: dict[Node, Node]) -> l
         for reader in readers.get(old, []):
             if writer is not None and reader is not writer and not _leads(reader, writer):
                 writer.needs.add(reader)
+    for unit in _sorted(units):
+        unit.serial = max([unit.serial, *(other.serial for other in unit.needs)])
     return _sorted(units)
 
 

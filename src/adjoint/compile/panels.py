@@ -89,6 +89,7 @@ class Panels:
         ``k`` elements, ``along`` apart."""
         f = self.function(f"pack_{width}", 2, 4)
         _, _, count, k, across, along = f.arguments
+        places = self.array(f)
         with self.either(f, f.compare("eq", across, f.number(1))):
             full = f.compare("eq", count, f.number(width))
             with f.when(full):
@@ -97,7 +98,7 @@ class Panels:
                 self._narrow_rows(f, width)
         whole = f.two("and", k, f.number(-self.lanes))
         whole = f.select(f.compare("eq", along, f.number(1)), whole, f.number(0))
-        self._transposed(f, width, whole)
+        self._transposed(f, width, whole, places)
         self._rest(f, width, whole)
         f.end()
 
@@ -141,45 +142,60 @@ class Panels:
             with f.loop(whole, count) as j:
                 f.store(self.load(f, self.of(f, start, j.index), 0), self.to(f, to, j.index))
 
-    def _transposed(self, f: Function, width: int, whole: Value) -> None:
+    def array(self, f: Function) -> Value:
+        """Room for the addresses of the lines of a square."""
+        return f.emit(POINTER, f"alloca [{self.lanes} x ptr], align 64")
+
+    def _transposed(self, f: Function, width: int, whole: Value, places: Value) -> None:
         """Each line is contiguous: squares are turned."""
         source, panel, count, _, across, _ = f.arguments
         last = f.sub(count, f.number(1))
         for first in range(0, width, self.lanes):
-            start = f.mul(least(f, f.number(first), last), across)
-            left = f.sub(last, f.number(first))
-            left = f.select(f.compare("slt", left, f.number(0)), f.number(0), left)
-            turn = self.turn(min(self.lanes, width - first), width)
-            f.run(turn, self.of(f, source, start), self.to(f, panel, first), left, whole, across)
+            for i in range(self.lanes):
+                start = self.of(f, source, f.mul(least(f, f.number(first + i), last), across))
+                f.store(start, f.at(places, i, "ptr"))
+            wanted = min(self.lanes, width - first)
+            self.turn(f, places, self.to(f, panel, first), wanted, whole, f.number(0), width)
 
-    def turn(self, count: int, step: int) -> str:
-        """The name of turn(source, panel, last, k, across): lines 0 to ``last`` (others repeat
-        it), ``across`` apart, up to ``k``: transposed into rows of ``count``, ``step`` apart."""
-        name = f"turn_{count}_{step}"
-        if name in self.module.functions:
-            return name
-        f = self.function(name, 2, 3)
-        source, panel, last, k, across = f.arguments
-        starts = [
-            self.of(f, source, f.mul(least(f, f.number(i), last), across)) for i in range(count)
-        ]
+    def turn(
+        self, f: Function, places: Value, panel: Value, count: int, k: Value, shift: Value,
+        step: int,
+    ) -> None:  # fmt: skip
+        """``k`` elements of the lines that begin ``shift`` after ``places``, turned into rows of
+        ``count`` elements, ``step`` apart."""
+        name = "turn" if self.masks else f"turn_{count}"
+        if name not in self.module.functions:
+            self._write_turn(name, count)
+        f.run(name, places, panel, f.number(count), k, shift, f.number(step))
+
+    def _write_turn(self, name: str, width: int) -> None:
+        f = self.function(name, 2, 4)
+        places, panel, count, k, shift, step = f.arguments
+        mask = first_lanes(f, count, self.lanes) if self.masks else None
+        step = f.mul(step, f.number(self.size))
         with f.loop(0, k, self.lanes) as loop:
-            lines = [self.load(f, self.of(f, x, loop.index), self.lanes) for x in starts]
-            to = self.to(f, panel, f.mul(loop.index, f.number(step)))
-            self.put_turned(f, lines, count, to, step)
+            at = f.add(loop.index, shift)
+            lines: list[Value] = []
+            for i in range(self.lanes):
+                start = f.load(POINTER, f.at(places, i, "ptr"))
+                lines.append(self.load(f, self.of(f, start, at), self.lanes))
+            to = f.at(panel, f.mul(loop.index, step), "i8")
+            for line in turned(f, lines):
+                if mask is not None:
+                    f.store_masked(line, to, mask)
+                else:
+                    self._put(f, line, to, width)
+                to = f.at(to, step, "i8")
         f.end()
-        return name
 
-    def put_turned(self, f: Function, lines: list[Value], count: int, to: Value, step: int) -> None:
-        """The transpose of ``lines`` (the last one stands for those that lack), ``count`` wide."""
-        lines = [*lines, *[lines[-1]] * (self.lanes - len(lines))]
-        for i, line in enumerate(turned(f, lines)):
-            at = 0
-            while at < count:  # 12 of 16 as 8 and 4: LLVM takes long over odd widths
-                part = min(self.lanes, 1 << (count - at).bit_length() - 1)
-                piece = f.shuffle(line, line, range(at, at + part)) if count < self.lanes else line
-                f.store(piece, self.to(f, to, i * step + at))
-                at += part
+    def _put(self, f: Function, line: Value, to: Value, count: int) -> None:
+        """The first ``count`` lanes: 5 of 8 as 4 and 1, as LLVM takes long over odd widths."""
+        at = 0
+        while at < count:
+            part = min(self.lanes, 1 << (count - at).bit_length() - 1)
+            piece = f.shuffle(line, line, range(at, at + part)) if count < self.lanes else line
+            f.store(piece, self.to(f, to, at))
+            at += part
 
     def _rest(self, f: Function, width: int, done: Value) -> None:
         """Element by element, from ``done`` on."""
@@ -229,12 +245,13 @@ class Panels:
         """
         f = self.function(f"window_{width}", 6, 2)
         count, lanes = f.arguments[6], f.number(self.lanes)
+        places = self.array(f)
         run = f.load(WORD, f.arguments[5])
         with self.either(f, f.compare("sge", least(f, run, count), lanes)):
             self._window_rows(f, width)
         if self.masks:
             self._window_pieces(f, width, run)
-        self._window_squares(f, width)
+        self._window_squares(f, width, places)
         f.end()
 
     def _window_rows(self, f: Function, width: int) -> None:
@@ -279,10 +296,13 @@ class Panels:
                     assert total is not None
                     f.store(total, self.to(f, panel, f.mul(loop.index, f.number(width))))
 
-    def _window_squares(self, f: Function, width: int) -> None:
+    def _window_squares(self, f: Function, width: int, places: Value) -> None:
         """``lanes`` rows at a time: turned where each column is one piece, else by element."""
         x, panel, rows, row_runs, columns, _, count, k = f.arguments
         last = f.sub(count, f.number(1))
+        for i in range(self.lanes):
+            shift = f.load(WORD, f.at(columns, least(f, f.number(i), last), "i64"))
+            f.store(self.of(f, x, shift), f.at(places, i, "ptr"))
         with f.loop(0, k, self.lanes) as loop:
             at = loop.index
             left = least(f, f.number(self.lanes), f.sub(k, at))
@@ -297,14 +317,9 @@ class Panels:
                     f.store(self.load(f, self.of(f, start, shift), 0), self.to(f, to, j.index))
             is_long = f.two("xor", is_short, f.number(1, is_short.kind))
             with f.when(is_long):
-                start = self.of(f, x, f.load(WORD, f.at(rows, at, "i64")))
-                lines: list[Value] = []
-                for i in range(self.lanes):
-                    index = least(f, f.number(i), last)
-                    shift = f.load(WORD, f.at(columns, index, "i64"))
-                    lines.append(self.load(f, self.of(f, start, shift), self.lanes))
+                shift = f.load(WORD, f.at(rows, at, "i64"))
                 to = self.to(f, panel, f.mul(at, f.number(width)))
-                self.put_turned(f, lines, self.lanes, to, width)
+                self.turn(f, places, to, self.lanes, f.number(self.lanes), shift, width)
 
 
 def turned(f: Function, lines: Sequence[Value]) -> list[Value]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -128,13 +127,10 @@ class Program:
         return Scope(waves(plan), given)
 
 
-COMPILED = os.environ.get("ADJOINT_COMPILED") == "1"
-
-
 def program_of(graph: Graph) -> Program | Interpreted:
     """What runs a captured step."""
     meta = any(n.device is META for n in (*graph.inputs, *graph.nodes))
-    return Program(graph) if COMPILED and not meta else Interpreted(graph)
+    return Interpreted(graph) if meta else Program(graph)
 
 
 def _first(pair: tuple[int, Node]) -> int:

@@ -11,10 +11,11 @@ from adjoint.base.dtype import DType
 from adjoint.compile import elements
 from adjoint.compile.backends.cpu.target import Target
 from adjoint.compile.code import POINTER, WORD, Function, Kind, Module, Value
-from adjoint.compile.panels import first_lanes, least, turned
+from adjoint.compile.panels import first_lanes, least, prefetch, turned
 
 ARRANGE = ("rows", "width", "step", "inner", "outer_stride", "inner_stride", "table")
 LAST = ("rows", "width", "channels", "image_stride", "channel_stride", "table")
+FAR = 512  # bytes ahead that are asked for
 TURN = ("count", "size", "channels", "total", "table")
 WEAVE = ("rows", "width", "table")
 FOLD = ("count", "columns", "size", "row", "table")
@@ -90,9 +91,8 @@ def _some(
 
 
 def last_text(target: Target, dtype: DType, wide: DType, step: int) -> str:
-    """kernel: row ``unit`` of images with the channels as the last axis; rows as for ``arrange``,
-    ``step`` 1 or 2, and as many channels as whole vectors have. A unit is one row of one image; it needs a square
-    of vectors as scratch memory."""
+    """kernel: images with the channels as the last axis; rows as for ``arrange``, ``step`` 1 or 2.
+    A unit is a vector of channels of one image; it needs a square of vectors of scratch memory."""
     f = Module(target).function("kernel", [POINTER, WORD, WORD, POINTER])
     record, begin, end, scratch = f.arguments
     x, y = (f.load(POINTER, f.at(record, i, "i64")) for i in range(2))
@@ -100,27 +100,32 @@ def last_text(target: Target, dtype: DType, wide: DType, step: int) -> str:
     table = f.emit(POINTER, f"inttoptr {word['table'].typed} to ptr")
     lanes = target.bits // wide.bits
     kind = Kind(elements.stored(dtype), lanes)
-    width = word["width"]
-    with f.loop(begin, end) as unit:
-        image, row = (f.two(how, unit.index, word["rows"]) for how in ("udiv", "urem"))
-        entry = f.at(table, f.mul(row, f.number(3)), "i64")
+    width, channels = word["width"], word["channels"]
+    blocks = f.two("udiv", channels, f.number(lanes))
+    with f.loop(begin, end) as unit, f.loop(0, word["rows"]) as row:
+        image, block = (f.two(how, unit.index, blocks) for how in ("udiv", "urem"))
+        first = f.mul(block, f.number(lanes))
+        entry = f.at(table, f.mul(row.index, f.number(3)), "i64")
         start, low, high = (f.load(WORD, f.at(entry, i, "i64")) for i in range(3))
-        source = f.at(x, f.add(f.mul(image, word["image_stride"]), start), kind.element)
-        result = f.at(y, f.mul(f.mul(unit.index, width), word["channels"]), kind.element)
-        with f.loop(0, width, lanes) as at, f.loop(0, word["channels"], lanes) as channel:
-            count = least(f, f.sub(width, at.index), f.number(lanes))
+        start = f.add(start, f.mul(image, word["image_stride"]))
+        start = f.add(start, f.mul(first, word["channel_stride"]))
+        source = f.at(x, start, kind.element)
+        place = f.mul(f.add(f.mul(image, word["rows"]), row.index), width)
+        result = f.at(y, f.add(f.mul(place, channels), first), kind.element)
+        with f.loop(0, width, lanes) as at:
             lines: list[Value] = []
             for i in range(lanes):
-                offset = f.mul(f.add(channel.index, f.number(i)), word["channel_stride"])
-                line = f.at(source, offset, kind.element)
+                line = f.at(source, f.mul(f.number(i), word["channel_stride"]), kind.element)
+                # channels may be pages apart, where the processor does not look ahead by itself
+                prefetch(f, f.at(f.at(line, at.index, kind.element), FAR, "i8"), 0)
                 lines.append(_some(f, kind, line, (at.index, low, high), step))
-            to = f.at(result, f.mul(at.index, word["channels"]), kind.element)
-            to = f.at(to, channel.index, kind.element)
             for i, line in enumerate(turned(f, lines)):
                 f.store(line, f.at(scratch, i * lanes, kind.element))
+            to = f.at(result, f.mul(at.index, channels), kind.element)
+            count = least(f, f.sub(width, at.index), f.number(lanes))
             with f.loop(0, count) as i:
                 line = f.load(kind, f.at(scratch, f.mul(i.index, f.number(lanes)), kind.element))
-                f.store(line, f.at(to, f.mul(i.index, word["channels"]), kind.element))
+                f.store(line, f.at(to, f.mul(i.index, channels), kind.element))
     f.end()
     return str(f.module)
 

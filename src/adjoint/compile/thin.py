@@ -87,7 +87,7 @@ def few_kernel(
         "c_row": places, "rows": offsets.ctypes.data, "table": table.ctypes.data, "places": places,
         "grid": grid, "chunk": chunk,
     }  # fmt: skip
-    assert grid == 1 or after is None, "this result has no blocks that a kernel can finish"
+    assert grid == 1 or after is None, "one unit for each image, when another kernel follows"
     dtype = conv.dtype
     work = items * m * places * k
     return Kernel(

@@ -96,6 +96,14 @@ def conv_kernels(
     return _by_phases(x, w, out, conv)
 
 
+def conv_takes_after(x: View, w: View, out: Node, conv: Conv) -> bool:
+    """Whether a kernel may finish the blocks of this convolution: ``conv_kernels`` drops it where
+    the result is not made in rows of channels and columns of places."""
+    probe = Kernel("probe", "", lambda target: "", (), ())
+    found = conv_kernels(x, w, out, conv, probe)
+    return found is not None and any(kernel.after is probe for kernel in found)
+
+
 def whole_grid(w: View, out: Node, conv: Conv) -> Grid:
     """All taps and all places."""
     taps = tuple(
@@ -284,12 +292,11 @@ class Windows:
             self.dtype, out, batch, *sizes, a.operand, b.operand, c.operand, get_num_threads()
         )
         takes_after = c.operand.columns == 0
-        assert takes_after or after is None, "this result has no blocks that a kernel can finish"
         return Kernel(
             f"conv {self.name}",
             key_of(self.dtype, out), writer_of(self.dtype, out), (a.place, b.place),
             (c.place,), plan.words, extent=plan.jobs, scratch=plan.scratch,
-            flops=2 * prod(batch) * prod(sizes), after=after,
+            flops=2 * prod(batch) * prod(sizes), after=after if takes_after else None,
             nbytes=self.nbytes,
             after_word=AFTER if takes_after else -1, keeps=(*a.keeps, *b.keeps, *c.keeps),
         )  # fmt: skip

@@ -226,8 +226,7 @@ class Writer(Values):
 
     def one_pass(self, scopes: list[Scope], number: int) -> None:
         f, loops = self.f, self.loops
-        known = {*loops.saved, *(s.item for s in loops.stores if loops.is_inner_store(s))}
-        needed = loops.needed(number, known)
+        needed = loops.needed(number, loops.kept)
         sums = [
             i for i, item in enumerate(loops.items)
             if item.op.startswith("reduce_") and loops.passes[i] == number

@@ -200,10 +200,18 @@ class Scores:
         assert self.mask is not None and of.mask_dtype is not None
         source = self.mask_row(block)
         if of.turns_mask:
+            keys = self.counts.s
             tiles.turn(
-                f, of.mask_dtype, source, self.counts.s, block.queries, block.keys, room, tiles.width,
+                f,
+                of.mask_dtype,
+                source,
+                keys,
+                block.queries,
+                block.keys,
+                room,
+                tiles.width,
                 self.one,
-            )  # fmt: skip
+            )
         with f.loop(0, block.keys) as loop:
             row = tiles.row(f, scores, loop.index, tiles.width)
             if of.turns_mask:

@@ -25,6 +25,7 @@ from adjoint.compile.templates.attending import (
     case_of,
     rounded_up,
 )
+from adjoint.compile.templates.attention_rows import Rows, are_few, scratch_of
 from adjoint.compile.templates.entry import at, enter, store
 from adjoint.compile.templates.tiles import BLOCK, Tiles
 from adjoint.ir.node import Node
@@ -42,14 +43,18 @@ def attended(node: Node, results: tuple[Node, ...]) -> Sequence[Kernel] | None:
         return []
     if 0 in (sizes.s, of.e, of.v):
         return None
-    units = sizes.heads * -(-sizes.t // QUERIES)
     work = sizes.pairs(of) * (of.e + of.v)
     rows = (sizes.t + sizes.s) * (of.e + of.v)
+    units, key, scratch = sizes.heads * -(-sizes.t // QUERIES), f"attention {of}", memory(of).nbytes
+    writer: type[Writer] | type[Rows] = Writer
+    if are_few(of, sizes):
+        units, key, scratch = sizes.heads * sizes.t, f"attention rows {of}", scratch_of(of, sizes)
+        writer = Rows
     return [
         Kernel(
-            "attention", f"attention {of}", lambda target: Writer(of, target).write(),
+            "attention", key, lambda target: writer(of, target).write(),
             tuple(Place(a) for a in node.args), tuple(Place(r) for r in results), sizes.words,
-            extent=units, grain=max(1, JOB * units // work), scratch=memory(of).nbytes,
+            extent=units, grain=max(1, JOB * units // work), scratch=scratch,
             flops=2 * work, nbytes=sizes.heads * rows * of.dtype.itemsize, nodes=(node,),
         )
     ]  # fmt: skip

@@ -26,20 +26,20 @@ def product_launch(a: View, b: View, out: Node) -> Launch:
     """``out`` = a @ b batch by batch; a (..., m, k), b (..., k, n), ``out`` a whole buffer."""
     product = product_of(a, b, out)
     kit = tensor_cores if out.dtype.bits == 16 else multiply_add
-    shape = kit.shape_for(product, BUSY)
+    recipe = kit.recipe(product, BUSY)
     size = itemsize(out.dtype)
     return Launch(
         name=f"dot {'x'.join(map(str, (*out.shape[:-1], product.k, product.n)))} {out.dtype.name}",
-        key=f"cuda dot {product} {shape}",
-        write=lambda target: kit.write(product, shape, gpu(target)),
+        key=f"cuda dot {recipe.key}",
+        write=lambda target: recipe.write(gpu(target)),
         reads=(Place(a.node, a.offset * size), Place(b.node, b.offset * size)),
         writes=(Place(out),),
         flops=2 * prod(product.batch) * product.m * product.n * product.k,
         nbytes=size * (prod(out.shape) + prod(a.shape) + prod(b.shape)),
         nodes=(out,),
-        grid=(product.tiles(shape.rows, shape.columns), 1, 1),
-        threads=shape.threads,
-        shared=kit.shared(product, shape),
+        grid=(product.tiles(recipe.rows, recipe.columns), 1, 1),
+        threads=recipe.threads,
+        shared=recipe.shared,
     )
 
 

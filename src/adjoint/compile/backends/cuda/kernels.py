@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from adjoint.base.dtype import DType
 from adjoint.compile.backends.cpu.target import Target
@@ -15,7 +14,6 @@ from adjoint.compile.kernel import Kernel, Place
 from adjoint.compile.loops import Loops
 from adjoint.compile.lower import buffer
 from adjoint.compile.pieces import cut_in_two
-from adjoint.ir.node import Node
 
 Grid = tuple[int, int, int]
 
@@ -76,15 +74,7 @@ def _launch(
 def gpu(target: Target) -> CudaTarget:
     """``target``, which is one of a GPU."""
     assert isinstance(target, CudaTarget), "a kernel of a GPU is written for one"
-    return cast("CudaTarget", target)
-
-
-def bytes_of(node: Node) -> int:
-    """The size of a node's buffer; never nothing, so that every buffer has an address."""
-    size = itemsize(node.dtype)
-    for n in node.shape:
-        size *= n
-    return max(size, 1)
+    return target
 
 
 def itemsize(dtype: DType) -> int:

@@ -10,6 +10,7 @@ Nothing depends on the device but the text, so results do not either.
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
@@ -49,9 +50,15 @@ class Unsaved(Loops):
     """Loops in which nothing waits in scratch memory from one pass to the next: it is computed
     again, or kept in registers."""
 
-    @property
-    def saved(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return ()
+    @cached_property
+    def kept(self) -> dict[int, int]:
+        """What is stored, and since which pass."""
+        found: dict[int, int] = {}
+        for store in self.stores:
+            item = self.items[store.item]
+            if self.is_inner_store(store) and item.op not in ("load", "number", "iota"):
+                found.setdefault(store.item, self.store_pass(store))
+        return found
 
 
 def unsaved(loops: Loops) -> Unsaved:

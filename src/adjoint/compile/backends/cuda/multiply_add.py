@@ -8,11 +8,12 @@ tune dense linear algebra", 2008.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from adjoint.base.dtype import DType
 from adjoint.compile import elements
-from adjoint.compile.backends.cuda.products import Product, Side, Tile, at_most, tile_of
+from adjoint.compile.backends.cuda.products import Product, Recipe, Side, Tile, at_most, tile_of
 from adjoint.compile.backends.cuda.target import CudaTarget
 from adjoint.compile.backends.cuda.threads import CudaModule, barrier, thread, wide
 from adjoint.compile.code import POINTER, Kind, Value
@@ -41,17 +42,15 @@ class Shape(NamedTuple):
         return SIDE * SIDE
 
 
-def shape_for(product: Product, busy: int) -> Shape:
-    """Large tiles where there are enough of them."""
-    large = Shape(2, 2, product.dtype.itemsize)
-    if product.tiles(large.rows, large.columns) >= busy:
-        return large
-    return Shape(1, 1, product.dtype.itemsize)
-
-
-def shared(product: Product, shape: Shape) -> int:
-    """No shared memory is asked for at the launch."""
-    return 0
+def recipe(product: Product, busy: int) -> Recipe:
+    """Large tiles where there are enough of them to keep ``busy`` blocks at work."""
+    shape = Shape(2, 2, product.dtype.itemsize)
+    if product.tiles(shape.rows, shape.columns) < busy:
+        shape = Shape(1, 1, product.dtype.itemsize)
+    return Recipe(
+        f"{product} {shape}", shape.rows, shape.columns, shape.threads, 0,
+        partial(write, product, shape),
+    )  # fmt: skip
 
 
 def write(product: Product, shape: Shape, target: CudaTarget) -> str:
@@ -66,7 +65,7 @@ class _Slice(NamedTuple):
 
     side: Side
     start: Value
-    count: int  # rows of the operand
+    limit: int  # rows of the operand
     width: int  # of the tile
     memory: Value
 
@@ -135,7 +134,7 @@ class _Writer:
         f, product = self.f, self.product
         found: list[Value] = []
         for row, inner in self.places(part):
-            row = wide(f, at_most(f, f.add(first, row), part.count - 1))
+            row = wide(f, at_most(f, f.add(first, row), part.limit - 1))
             inner = f.add(depth, wide(f, inner))
             fits = f.compare("slt", inner, f.number(product.k))
             place = f.mul(at_most(f, inner, product.k - 1), f.number(part.side.inner))

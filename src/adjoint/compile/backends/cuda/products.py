@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import NamedTuple
 
 from adjoint.base.dtype import DType
 from adjoint.base.shape import Shape
+from adjoint.compile.backends.cuda.target import CudaTarget
 from adjoint.compile.backends.cuda.threads import block, wide
 from adjoint.compile.code import Function, Value
 
@@ -40,6 +42,20 @@ class Product(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.dtype.name} {self.batch} {self.m} {self.n} {self.k} {self.left} {self.right}"
+
+
+class Recipe(NamedTuple):
+    """How to make a product: the tile of a block, its threads, and what it needs.
+
+    shared: bytes of shared memory that are asked for at the launch.
+    """
+
+    key: str
+    rows: int
+    columns: int
+    threads: int
+    shared: int
+    write: Callable[[CudaTarget], str]
 
 
 class Tile(NamedTuple):

@@ -1,7 +1,7 @@
 """Products of float16 and bfloat16 on tensor cores, with sums in float32.
 
-A block makes a tile of the result, a warp a part of it from 16 x 8 squares (mma.m16n8k16). Slices of
-the operands come into shared memory some turns before they are used: 16 bytes at a time, while
+A block makes a tile of the result, a warp a part of it from 16 x 8 squares (mma.m16n8k16). Slices
+of the operands come into shared memory some turns before they are used: 16 bytes at a time, while
 the block computes, where memory allows it, else element by element. An operand lies in shared
 memory as it does in memory; ldmatrix turns it where need be. Rows are padded by 16 bytes, so that
 the rows of a square lie in different banks.
@@ -10,11 +10,12 @@ the rows of a square lie in different banks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from adjoint.base.dtype import bfloat16
 from adjoint.compile import elements
-from adjoint.compile.backends.cuda.products import Product, Side, Tile, at_most, tile_of
+from adjoint.compile.backends.cuda.products import Product, Recipe, Side, Tile, at_most, tile_of
 from adjoint.compile.backends.cuda.target import WARP, CudaTarget
 from adjoint.compile.backends.cuda.threads import CudaModule, barrier, thread, wide
 from adjoint.compile.code import F32, POINTER, Function, Kind, Value
@@ -52,15 +53,15 @@ class Shape(NamedTuple):
 LARGE, SMALL = Shape(2, 4, 4, 2), Shape(2, 2, 2, 2)
 
 
-def shape_for(product: Product, busy: int) -> Shape:
-    """Large tiles where there are enough of them."""
-    return LARGE if product.tiles(LARGE.rows, LARGE.columns) >= busy else SMALL
-
-
-def shared(product: Product, shape: Shape) -> int:
-    """Bytes of shared memory."""
+def recipe(product: Product, busy: int) -> Recipe:
+    """Large tiles where there are enough of them to keep ``busy`` blocks at work."""
+    shape = LARGE if product.tiles(LARGE.rows, LARGE.columns) >= busy else SMALL
     sides = ((product.left, shape.rows), (product.right, shape.columns))
-    return STAGES * sum(_stage_bytes(*side) for side in sides)
+    return Recipe(
+        f"{product} {shape}", shape.rows, shape.columns, shape.threads,
+        STAGES * sum(_stage_bytes(*side) for side in sides),
+        partial(write, product, shape),
+    )  # fmt: skip
 
 
 def write(product: Product, shape: Shape, target: CudaTarget) -> str:
@@ -89,7 +90,7 @@ class _Operand(NamedTuple):
     side: Side
     start: Value
     first: Value
-    count: int  # rows of the matrix
+    limit: int  # rows of the matrix
     width: int  # of the tile
     memory: Value  # of the first stage
 
@@ -183,7 +184,7 @@ class _Writer:
                 continue
             fits = f.two(
                 "and",
-                f.compare("slt", row, f.number(part.count)),
+                f.compare("slt", row, f.number(part.limit)),
                 f.compare("slt", inner, f.number(product.k)),
             )
             source = f.at(part.start, self.offset(part, row, inner), "i16")
@@ -199,7 +200,7 @@ class _Writer:
         """Whether every chunk is 16 bytes of memory in one piece, all inside or all outside."""
         side = part.side
         near, far = (side.inner, side.row) if part.along else (side.row, side.inner)
-        size = self.product.k if part.along else part.count
+        size = self.product.k if part.along else part.limit
         return near == 1 and size % CHUNK == 0 and all(
             s % CHUNK == 0 for s in (far, side.offset, *side.batch)
         )  # fmt: skip
@@ -216,9 +217,7 @@ class _Writer:
             step = f.number(i)
             r, k = (row, f.add(inner, step)) if part.along else (f.add(row, step), inner)
             fits = f.compare("slt", k, f.number(product.k))
-            place = self.offset(
-                part, at_most(f, r, part.count - 1), at_most(f, k, product.k - 1)
-            )
+            place = self.offset(part, at_most(f, r, part.limit - 1), at_most(f, k, product.k - 1))
             value = f.load(Kind("i16"), f.at(part.start, place, "i16"))
             value = f.select(fits, value, f.number(0, value.kind))
             values.append(f.cast("zext", value, "i32"))
@@ -312,9 +311,7 @@ class _Writer:
             r = f.add(row, f.number(high * 16 + below * 8, INT))
             c = f.add(column, f.number(across * 8, INT))
             first = 4 * square + 2 * below
-            pair = [
-                elements.packed(f, value, product.dtype) for value in sums[first : first + 2]
-            ]
+            pair = [elements.packed(f, value, product.dtype) for value in sums[first : first + 2]]
             place = f.add(f.mul(wide(f, r), f.number(product.n)), wide(f, c))
             self.put(f.at(out, place, "i16"), pair, r, c)
 
@@ -345,5 +342,3 @@ class _Writer:
 
     def times(self, x: Value, by: int) -> Value:
         return self.f.mul(x, self.f.number(by, INT))
-
-

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from adjoint.base.dtype import DType
 from adjoint.compile import elements
 from adjoint.compile.backends.cuda.layout import Layout, layout, unsaved
 from adjoint.compile.backends.cuda.target import WARP, CudaTarget
@@ -233,7 +232,7 @@ class TeamWriter(ThreadWriter):
                 index, fits = self.inside(index, loops.row, whole)
                 self.kept.append(self.to_point(scope, index, fits))
         scopes = [s for s, _ in self.kept]
-        needed = [i for i in sorted(loops.needed(number, ())) if i not in scopes[0].values]
+        needed = [i for i in sorted(loops.needed(number, {})) if i not in scopes[0].values]
         self.define_all(scopes, needed)
         return self.points(self.kept, number, sums, totals)
 
@@ -242,8 +241,7 @@ class TeamWriter(ThreadWriter):
     ) -> list[Value]:
         """Some points of the row at a time; what was stored is read again, the rest computed."""
         f, loops, plan = self.f, self.loops, self.plan
-        stored = {s.item for s in loops.stores if loops.is_inner_store(s)}
-        needed = sorted(loops.needed(number, stored))
+        needed = sorted(loops.needed(number, loops.kept))
         member = wide(f, self.member)
         step = plan.team * plan.each
         whole = loops.row - loops.row % step
@@ -357,7 +355,8 @@ class TeamWriter(ThreadWriter):
         lane = f.two("urem", self.here, f.number(WARP, self.here.kind))
         warp = f.two("udiv", self.here, f.number(WARP, self.here.kind))
         first = f.compare("eq", lane, f.number(0, lane.kind))
-        return self.by_memory(sums, found, 1, warp, f.number(0, lane.kind), first)
+        start = f.mul(self.column, f.number(plan.team // WARP, lane.kind))
+        return self.by_memory(sums, found, 1, warp, start, first)
 
     def by_memory(
         self, sums: list[int], totals: list[Value], stride: int, to: Value, start: Value,
@@ -370,7 +369,7 @@ class TeamWriter(ThreadWriter):
         memory: list[Value] = []
         for i, total in zip(sums, totals, strict=True):
             size = -(-total.kind.bits // 8)
-            memory.append(self.module.shared(f"sums{i}", max(count * stride * size, 16)))
+            memory.append(self.module.shared(f"sums{i}", max(count * plan.across * size, 16)))
         if condition is None:
             for place, total in zip(memory, totals, strict=True):
                 f.store(_byte(self, total), f.at(place, wide(f, to), total.kind.element))
@@ -401,8 +400,3 @@ def _unit(element: str) -> str:
 
 def _byte(writer: ThreadWriter, value: Value) -> Value:
     return writer.f.cast("zext", value, "i8") if value.kind.element == "i1" else value
-
-
-def size_of(dtype: DType) -> int:
-    """Bytes of an element in memory."""
-    return max(dtype.bits // 8, 1)
