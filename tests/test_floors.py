@@ -18,7 +18,7 @@ FLOORS = {
     4: "transform",
     5: "compile",
     6: "tensors array_api autograd linalg random",
-    7: "nn optim data train interop testing",
+    7: "nn optim data train interop testing utils",
     8: "models",
     9: "recipes labs cli",
 }

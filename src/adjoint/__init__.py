@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # what __getattr__ finds, for type checkers and editors
     from adjoint import optim as optim
     from adjoint import testing as testing
     from adjoint import train as train
+    from adjoint import utils as utils
     from adjoint.interop.safetensors import load as load
     from adjoint.interop.safetensors import save as save
     from adjoint.public import *  # noqa: F403
@@ -36,7 +37,7 @@ if TYPE_CHECKING:  # what __getattr__ finds, for type checkers and editors
 __version__ = "0.1.0"
 
 _SUBMODULES = (
-    "array_api", "data", "interop", "linalg", "models", "nn", "optim", "testing", "train",
+    "array_api", "data", "interop", "linalg", "models", "nn", "optim", "testing", "train", "utils",
 )  # fmt: skip
 _INTERNAL = ("base", "cli", "compile", "ir", "ops", "runtime", "tensors", "transform")
 _FUNCTIONAL = (

@@ -12,7 +12,7 @@ from adjoint.ir.reverse import backward as reverse
 from adjoint.ops.rows import zeros_like
 from adjoint.tensors.anomaly import detect_anomaly
 from adjoint.tensors.function import Context, Function
-from adjoint.tensors.handle import Handle, after_backward, run_backward, seed_of, wrap
+from adjoint.tensors.handle import Handle, after_backward, run_backward, seed_of, within, wrap
 from adjoint.tensors.leaks import GraphLeakWarning, detect_leaks
 
 
@@ -42,9 +42,10 @@ def grad(
             )
     release = not (create_graph if retain_graph is None else retain_graph)
     with grad_mode(create_graph):
-        found = reverse([o.node for o in outs], seeds, [w.node for w in wanted], release)
+        nodes = [within(w.node) for w in wanted]
+        found = reverse([o.node for o in outs], seeds, nodes, release)
     after_backward()
-    grads = [found.get(w.node) for w in wanted]
+    grads = [found.get(n) for n in nodes]
     if None in grads and not (allow_unused or materialize_grads):
         raise errors.grad(
             f"grad: input {grads.index(None)} was not used to compute the outputs",

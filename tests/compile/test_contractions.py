@@ -364,7 +364,7 @@ def cropped(case: Case) -> None:
     kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)), stride=st.integers(1, 3),
     pad=st.integers(0, 3), dilation=st.integers(1, 2),
 )  # fmt: skip
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_random_convolutions(
     n: int, group: int, outs: int, groups: int, sizes: tuple[int, int], kernel: tuple[int, int],
     stride: int, pad: int, dilation: int,

@@ -17,6 +17,7 @@ from adjoint.compile.lower import buffer
 from adjoint.compile.views import whole
 from tests.compile.emulating import WHY_NOT, Emulated, launch
 from tests.compile.gpu_cases import LOOPS, PRODUCTS, case, far, of
+from tests.compile.graphs import random_graph
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "runs everywhere")
 CASES = {**LOOPS, **{f"product: {name}": c for name, c in PRODUCTS.items()}}
@@ -37,6 +38,26 @@ def test_a_gpu_computes_what_numpy_does(name: str) -> None:
         assert far(got, want) <= chosen.near
     assert device.launches > 0
     assert not device.memory
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(8), pytest.param(range(8, 120), marks=pytest.mark.slow)], ids=["few", "many"]
+)
+def test_random_graphs(seeds: range) -> None:
+    for seed in seeds:
+        graph, arrays = random_graph(seed)
+        with np.errstate(all="ignore"):
+            found = run_on(Emulated(SM80), graph, arrays)
+            wanted = Interpreted(graph)(arrays)
+        for got, want in zip(found, wanted, strict=True):
+            assert got.dtype == want.dtype, seed
+            if want.dtype.kind != "f":
+                np.testing.assert_array_equal(got, want, err_msg=f"seed {seed}")
+                continue
+            size = max(1.0, float(np.max(np.abs(want[np.isfinite(want)]), initial=0)))
+            np.testing.assert_allclose(
+                got, want, rtol=2e-4, atol=1e-4 * size, equal_nan=True, err_msg=f"seed {seed}"
+            )
 
 
 def test_only_what_has_no_kernel_goes_to_numpy() -> None:

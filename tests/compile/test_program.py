@@ -139,6 +139,9 @@ class Body:
             known_inside.extend(writes)
         count = self.carries + int(rng.integers(0, 3))
         self.outputs = [known_inside[i] for i in rng.integers(0, len(known_inside), count)]
+        if self.carries and rng.random() < 0.5:  # as recurrent nets have it
+            self.outputs.append(self.outputs[0])
+            count += 1
         self.connect(rng, size, list(pool), count)
 
     def connect(self, rng: Any, size: int, pool: list[Node], count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,13 @@ import pytest
 from numpy.testing import assert_allclose
 
 from adjoint.base.dtype import DType, bfloat16, bool_, float16, float32, float64
+from adjoint.compile.backends.cpu.link import assembly
+from adjoint.compile.backends.cpu.target import OTHERS
 from adjoint.ir.node import Type
 from adjoint.ops.structure import call
 from adjoint.tensors.functional.attention import attention, attention_gradient
 from tests.compile.running import Array, compiles_elsewhere, lowered, outputs
+from tests.compile.test_assembly import MULTIPLY, STACK, blocks, function
 
 pytestmark = pytest.mark.feature("T30")
 
@@ -99,8 +103,10 @@ def test_masks(mask: tuple[Any, bool], causal: bool, dtype: DType) -> None:
     check(attention_gradient, with_cotangents(arrays, **static), dtype, **static)
 
 
-@pytest.mark.parametrize(("mask", "causal"), [(((2, 1, 4, 40), True), False),
-                                              (((1, 3, 1, 40), False), True), (None, True)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("mask", "causal"),
+    [(((2, 1, 4, 40), True), False), (((1, 3, 1, 40), False), True), (None, True)],
+)
 def test_few_queries(mask: Any, causal: bool) -> None:
     for dtype in (float32, bfloat16):
         arrays = drawn((2, 3, 4, 40, 24, 8), dtype, mask)
@@ -163,3 +169,21 @@ def test_other_cpus(dtype: DType) -> None:
         kernels, *_ = lowered(call, types, params)
         assert kernels is not None
         compiles_elsewhere(kernels)
+
+
+@pytest.mark.parametrize("cpu", OTHERS)
+def test_sums_of_products_stay_in_registers(cpu: str) -> None:
+    target = OTHERS[cpu]
+    rows, sums = Type((1, 2, 128, 64), float32), Type((1, 2, 128), float32)
+    params = {"region": attention_gradient, "causal": True, "scale": 1.0}
+    kernels, *_ = lowered(call, [rows, sums, rows, rows, rows, sums], params)
+    assert kernels is not None
+    text = kernels[0].write(target)
+    names = re.findall(r"@((?:dots|sums|outer)_\w+)\(ptr %a0", text)
+    assert len(names) >= 7
+    code = assembly(text, target)
+    for name in names:
+        multiplies = re.compile(rf"\b{MULTIPLY[cpu]}\b")
+        loops = [b for b in blocks(function(code, name)) if multiplies.search("\n".join(b))]
+        assert loops
+        assert all(not STACK.search(line) for block in loops for line in block), name

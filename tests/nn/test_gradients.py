@@ -155,3 +155,16 @@ def test_parameters_as_one_vector() -> None:
     assert net.weight.requires_grad
     with pytest.raises(ShapeError, match="8 elements"):
         nn.utils.vector_to_parameters(ad.zeros(7), net.parameters())
+
+
+def test_clipping_by_a_norm_that_is_known_already() -> None:
+    values = np.array([[3.0, -4.0], [12.0, 0.0]])
+    found = []
+    for m in (ad, torch):
+        utils = (nn if m is ad else torch.nn).utils
+        p = m.tensor(values, requires_grad=True)
+        (p * p).sum().backward()
+        total = utils.get_total_norm([p.grad])
+        utils.clip_grads_with_norm_([p], 2.0, total, foreach=False)
+        found.append([float(total), *p.grad.reshape(-1).tolist()])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-12)

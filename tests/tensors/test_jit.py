@@ -46,9 +46,9 @@ class Setup:
         x, y = ad.tensor(X[:rows]), ad.tensor(Y[:rows])
         return [self.step(x, y).item() for _ in range(steps)]
 
-    def state(self) -> list[bytes]:
+    def state(self) -> list[Any]:
         tensors = [*self.params, self.bias, *(p.grad for p in self.params)]
-        return [t.detach().numpy().tobytes() for t in tensors]
+        return [t.detach().numpy().copy() for t in tensors]
 
 
 OPTIMISERS = [
@@ -68,11 +68,9 @@ def test_a_whole_step_equals_an_eager_one(name: str, options: dict[str, Any]) ->
     for rate in (options["lr"], 0.03):
         for setup in (eager, captured):
             setup.optimiser.param_groups[0]["lr"] = rate
-        np.testing.assert_allclose(
-            eager.run(6), captured.run(6), rtol=0 if name == "SGD" else 1e-14
-        )
-    if name == "SGD":  # Adam's powers of beta are Python's in eager mode and NumPy's here
-        assert eager.state() == captured.state()
+        np.testing.assert_allclose(captured.run(6), eager.run(6), rtol=1e-13)
+    for a, b in zip(captured.state(), eager.state(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
     assert captured.seen.item() == 12
     assert captured.step.recordings <= 2  # one more when momentum starts; none for the new rate
 
@@ -80,7 +78,7 @@ def test_a_whole_step_equals_an_eager_one(name: str, options: dict[str, Any]) ->
 def test_random_numbers_differ_each_step_and_equal_eager_ones() -> None:
     eager, captured = Setup(lambda f: f, noise=0.1), Setup(ad.jit, noise=0.1)
     losses = captured.run(5)
-    assert losses == eager.run(5) and len(set(losses)) == 5
+    assert losses == pytest.approx(eager.run(5), rel=1e-12) and len(set(losses)) == 5
     assert captured.step.recordings == 1
 
 
@@ -161,16 +159,16 @@ def test_transforms_inside_and_outside() -> None:
     f = lambda x: (ad.tanh(x) * x).sum()  # noqa: E731
     x = ad.tensor(X)
     for make in (ad.grad(f), ad.vmap(ad.grad(f)), lambda x: ad.jvp(f, (x,), (x,))[1]):
-        np.testing.assert_array_equal(ad.jit(make)(x).numpy(), make(x).numpy())
+        np.testing.assert_allclose(ad.jit(make)(x).numpy(), make(x).numpy(), rtol=1e-13)
     np.testing.assert_array_equal(ad.grad(ad.jit(f))(x).numpy(), ad.grad(f)(x).numpy())
     np.testing.assert_array_equal(ad.vmap(ad.jit(f))(x).numpy(), ad.vmap(f)(x).numpy())
     nested = ad.jit(lambda x: ad.jit(f)(x) * 2.0)
-    assert nested(x).item() == f(x).item() * 2.0
+    assert nested(x).item() == pytest.approx(f(x).item() * 2.0, rel=1e-13)
     carry = ad.jit(lambda x: ad.scan(lambda c, r: (c * 0.5 + r, c.sum()), ad.zeros(4).double(), x))
     for a, b in zip(
         carry(x), ad.scan(lambda c, r: (c * 0.5 + r, c.sum()), ad.zeros(4).double(), x), strict=True
     ):
-        np.testing.assert_array_equal(a.numpy(), b.numpy())
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12)
 
 
 def test_modules_and_their_mode() -> None:

@@ -18,11 +18,11 @@ def size_of(node: Node) -> int:
     return prod(node.shape) * node.dtype.numpy.itemsize
 
 
-def copy_kernel(source: Node, target: Node) -> Kernel:
-    """The kernel that gives ``target`` the content of ``source``, of the same size."""
+def copy_kernel(source: Node, target: Node, offset: int = 0) -> Kernel:
+    """The kernel that gives ``target`` the content of ``source`` from ``offset`` bytes on."""
     nbytes = size_of(target)
     return Kernel(
-        "copy", "copy", write, (Place(source),), (Place(target),), (nbytes,),
+        "copy", "copy", write, (Place(source, offset),), (Place(target),), (nbytes,),
         extent=-(-nbytes // UNIT), grain=GRAIN, nbytes=2 * nbytes, in_place=((0, 0),),
     )  # fmt: skip
 

@@ -51,7 +51,9 @@ def is_loop(node: Node) -> bool:
     assert node.op is not None
     if node.op.name == "call":
         return special(name_of(node)) is not None
-    return node.op.kind == "pointwise" or node.op.name in ("reduce_sum", "reduce_max", "copy")
+    if node.op.name in ("reduce_sum", "reduce_max"):
+        return node.args is not None and 0 not in node.args[0].shape
+    return node.op.kind == "pointwise" or node.op.name == "copy"
 
 
 class Fuser:

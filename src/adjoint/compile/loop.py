@@ -2,7 +2,7 @@
 
 Slices of scanned inputs and of stacked results are pointers that every turn moves on. A carry lies
 in two buffers in turn: what one turn writes, the next reads. Which of the two is the result's
-follows from the length.
+follows from the length. A carry that is stacked as well is read from the slice it was written to.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from adjoint.compile.backends.cpu.native import ADVANCE, ALTERNATE, FOLLOW
 from adjoint.compile.copies import copy_kernel, size_of
 from adjoint.compile.kernel import Host, Repeat
 from adjoint.compile.kernel import Step as Given
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
 
 
 class Moving(NamedTuple):
-    """A pointer that starts at ``start``: it goes on by ``step`` bytes each turn, or is at
-    ``other`` and ``start`` in turn."""
+    """A pointer that starts at ``start``, and where each turn takes it: of kind ADVANCE ``step``
+    bytes on, of kind ALTERNATE to ``other`` and back, of kind FOLLOW to ``other`` and from there
+    ``step`` bytes on."""
 
+    kind: int
     start: Node
-    step: int
-    other: Node | None
+    step: int = 0
+    other: Node | None = None
 
 
 class Loop:
@@ -88,36 +91,80 @@ def _needs_host(step: Given) -> bool:
     )
 
 
-def _native(repeat: Repeat) -> list[Step]:
-    """The first carries put in place, then the loop."""
-    body = prepared(repeat.steps)
-    outputs = distinct(repeat.outputs, body, written_by(body))
-    carries, scanned = repeat.carries, repeat.scanned
-    given: dict[Node, Spot] = {}
-    moving: list[Moving] = []
+class _Builder:
+    """What becomes of the inputs and outputs of a body."""
 
-    def move(node: Node, start: Node, step: int, other: Node | None = None) -> None:
-        given[node] = Spot(MOVING, len(moving))
-        moving.append(Moving(start, step, other))
+    def __init__(self, repeat: Repeat) -> None:
+        self.repeat = repeat
+        self.given: dict[Node, Spot] = {}
+        self.moving: list[Moving] = []
+        self.before: list[Step] = []
+        self.after: list[Step] = []
+        self.reads: list[Node] = []
+        self.writes: list[Node] = []
 
-    steps: list[Step] = []
-    spares: list[Node] = []
-    for i in range(carries):
+    def move(self, node: Node, to: Moving) -> None:
+        self.given[node] = Spot(MOVING, len(self.moving))
+        self.moving.append(to)
+
+    def alternate(self, i: int, output: Node) -> None:
+        """Let carry ``i`` lie in two buffers in turn: the result, and a spare one."""
+        repeat = self.repeat
         result = repeat.writes[i]
-        pair = [result, buffer(result.shape, result.dtype)]
-        spares.append(pair[1])
-        even, odd = pair if repeat.length % 2 == 0 else pair[::-1]
-        steps.append(copy_kernel(repeat.reads[i], even))
-        move(repeat.inputs[i], even, 0, odd)
-        move(outputs[i], odd, 0, even)
+        spare = buffer(result.shape, result.dtype)
+        even, odd = (result, spare) if repeat.length % 2 == 0 else (spare, result)
+        self.before.append(copy_kernel(repeat.reads[i], even))
+        self.move(repeat.inputs[i], Moving(ALTERNATE, even, 0, odd))
+        self.move(output, Moving(ALTERNATE, odd, 0, even))
+        self.reads.extend((result, spare))
+        self.writes.extend((result, spare))
+
+    def follow(self, i: int, stacked: int) -> None:
+        """Let carry ``i`` be read where the last turn put it: in the result ``stacked``."""
+        repeat = self.repeat
+        source, size = repeat.writes[stacked], size_of(repeat.inputs[i])
+        self.move(repeat.inputs[i], Moving(FOLLOW, repeat.reads[i], size, source))
+        last = (repeat.length - 1) * size
+        self.after.append(copy_kernel(source, repeat.writes[i], last))
+        self.reads.append(repeat.reads[i])
+
+
+def _native(repeat: Repeat) -> list[Step]:
+    """The first carries put in place, the loop, and what is left to be put in place after it."""
+    made = _Builder(repeat)
+    body = prepared(repeat.steps)
+    carries, scanned = repeat.carries, repeat.scanned
+    stacked = _stacked_carries(repeat, written_by(body))
+    # the stacked ones first: their buffers are where they are wanted twice
+    numbers = [i for i in range(len(repeat.outputs)) if i not in stacked]
+    numbers.sort(key=lambda i: i not in stacked.values())
+    buffers = distinct([repeat.outputs[i] for i in numbers], body, written_by(body))
+    outputs = dict(zip(numbers, buffers, strict=True))
+    for i in range(carries):
+        if i in stacked:
+            made.follow(i, stacked[i])
+        else:
+            made.alternate(i, outputs[i])
     for i in range(carries, carries + scanned):
-        move(repeat.inputs[i], repeat.reads[i], size_of(repeat.inputs[i]))
-    for i in range(carries, len(outputs)):
-        move(outputs[i], repeat.writes[i], size_of(outputs[i]))
+        step = size_of(repeat.inputs[i])
+        made.move(repeat.inputs[i], Moving(ADVANCE, repeat.reads[i], step))
+    for i in range(carries, len(repeat.outputs)):
+        made.move(outputs[i], Moving(ADVANCE, repeat.writes[i], size_of(outputs[i])))
     for i in range(carries + scanned, len(repeat.inputs)):
-        given[repeat.inputs[i]] = Spot(OUTER, 0, repeat.reads[i])
-    scope = Scope(waves(Dependencies(body)), given)
-    reads = [*repeat.reads[carries:], *repeat.writes[:carries], *spares]
-    writes = [*repeat.writes, *spares, scope.work]
-    steps.append(Loop(repeat, scope, moving, reads, writes))
-    return steps
+        made.given[repeat.inputs[i]] = Spot(OUTER, 0, repeat.reads[i])
+    scope = Scope(waves(Dependencies(body)), made.given)
+    reads = [*repeat.reads[carries:], *made.reads]
+    writes = [*repeat.writes[carries:], *made.writes, scope.work]
+    return [*made.before, Loop(repeat, scope, made.moving, reads, writes), *made.after]
+
+
+def _stacked_carries(repeat: Repeat, written: set[Node]) -> dict[int, int]:
+    """Carries that are stacked as well: number of the carry to number of the stacked output."""
+    found: dict[int, int] = {}
+    first = repeat.carries
+    for i, node in enumerate(repeat.outputs[:first]):
+        if repeat.length and node in written and node not in repeat.outputs[:i]:
+            same = [p for p in range(first, len(repeat.outputs)) if repeat.outputs[p] is node]
+            if same:
+                found[i] = same[0]
+    return found

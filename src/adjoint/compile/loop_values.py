@@ -83,8 +83,12 @@ class Values:
         return found
 
     def mask_for(self, left: Value) -> Value:
-        """The lanes below ``left``."""
+        """The lanes below ``left``; a literal where that is a number."""
         f = self.f
+        if left.text.isdigit():
+            bits = ", ".join(f"i1 {'true' if i < int(left.text) else 'false'}"
+                             for i in range(self.lanes))  # fmt: skip
+            return Value(f"<{bits}>", Kind("i1", self.lanes))
         kind = Kind("i32", self.lanes)
         small = f.emit(Kind("i32"), f"trunc {left.typed} to i32")
         return f.compare("slt", f.lanes(kind), f.splat(small, self.lanes))

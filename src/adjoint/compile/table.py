@@ -13,9 +13,7 @@ import numpy as np
 
 from adjoint.compile import copies
 from adjoint.compile.backends.cpu.native import (
-    ADVANCE,
     AGAIN,
-    ALTERNATE,
     PARALLEL,
     REPEAT,
     SERIAL,
@@ -229,8 +227,7 @@ class Assembler:
             for word, offset in targets:
                 self.code[start + 4] += 1
                 at = len(self.data)
-                kind = ADVANCE if move.other is None else ALTERNATE
-                self.data.extend([0, 0, move.step, 0, kind])
+                self.data.extend([0, 0, move.step, 0, move.kind])
                 self.links.append(((DATA, at), word))
                 self._point((DATA, at + 1), around, move.start, offset)
                 if move.other is not None:

@@ -31,6 +31,11 @@ LINES, LONG = 4, 256  # rows of a product that are summed across lanes; more tha
 JOB = 1 << 15  # multiply-adds of a job
 
 
+def most_rows(conv: Windows) -> int:
+    """Rows that ``few`` holds at once: no more than a panel of w is wide."""
+    return min(MOST, host_tile(conv.dtype).rows)
+
+
 def vectors(taps: Array, other: Array, width: int, lanes: int) -> Array | None:
     """The vectors of rows of ``width`` elements, whose offsets are ``taps`` in x and ``other``
     in the second array; None where elements of a row are not side by side in both."""
@@ -52,13 +57,13 @@ def vectors(taps: Array, other: Array, width: int, lanes: int) -> Array | None:
 
 def few_table(conv: Windows, source: Source, width: int, count: int) -> Array | None:
     """The vectors of an image, when few output channels read them; None: not for ``few``."""
-    if count < min(width, 4) or (conv.height > MOST and count < 2 * width):
+    if count < min(width, 4) or (conv.height > most_rows(conv) and count < 2 * width):
         return None
     lanes = host_tile(conv.dtype).lanes
     table = vectors(source.places, np.arange(count), width, lanes)
     if table is None:
         return None
-    need = 0.0 if conv.height <= ALWAYS else USE if conv.height <= MOST else MUCH_USE
+    need = 0.0 if conv.height <= ALWAYS else USE if conv.height <= most_rows(conv) else MUCH_USE
     return table if count >= need * len(table) * lanes else None
 
 
@@ -68,7 +73,7 @@ def few_kernel(
     """The kernel for w packed into ``panels``."""
     m, groups = conv.height, conv.conv.groups
     tile = host_tile(conv.dtype)
-    exact = m <= MOST
+    exact = m <= most_rows(conv)
     rows = m if exact else 6 if tile.rows % 6 == 0 else tile.rows
     places, outs = prod(conv.out.shape[2:]), conv.out.shape[1]
     image, channel = source.view.strides[:2]
@@ -237,7 +242,7 @@ def is_last(conv: Windows, grid: Grid) -> bool:
     taps, places = prod(map(len, grid.taps)), prod(map(len, grid.places))
     fits = grid.steps[-1] <= 2 and conv.x.strides[-1] == 1 and conv.conv.groups == 1
     fits = fits and conv.images % lanes == 0 and conv.height * places >= lanes
-    return fits and taps > places and conv.height > MOST and host().bits >= 256
+    return fits and taps > places and conv.height > most_rows(conv) and host().bits >= 256
 
 
 def inner_table(conv: Windows, source: Source, width: int) -> Array | None:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from adjoint.base import errors
 from adjoint.base.dtype import DType
 from adjoint.ir.node import Node, Op, Params, Type, abstract, next_serial, record_op, state
@@ -26,7 +24,9 @@ class Capture:
         self.lifted: dict[Node, Node] = {}
         self.sources: list[tuple[Node, Callable[[], Any]]] = []
         self.guards: list[tuple[Callable[[], Any], Any]] = []
+        self._asked: set[Any] = set()
         self.adopted: dict[Node, Any] = {}
+        self.labels: dict[str, Node] = {}  # nodes that were given a name
         self.cleared: set[int] = set()
         self.grown: set[int] = set()
 
@@ -55,7 +55,7 @@ class Capture:
         return record_op(op, tuple(self.lift(a) for a in args), params)
 
     def source(self, of: Type, read: Callable[[], Any]) -> Node:
-        """An input whose array ``read`` gives at every run."""
+        """An input that ``read`` gives at every run: an array, or a number."""
         node = abstract(of)
         self.sources.append((node, read))
         return node
@@ -76,20 +76,37 @@ class Capture:
     def guard(self, read: Callable[[], Any]) -> Any:
         """The plain value of ``read``, on which the recording now depends."""
         value = read()
-        self.guards.append((read, value))
+        key = _identity(read)
+        if key not in self._asked:
+            self._asked.add(key)
+            self.guards.append((read, value))
         return value
+
+
+def _identity(read: Callable[[], Any]) -> Any:
+    """Equal for functions of the same line that closed over the same objects: these read the same.
+
+    The objects live as long as the functions, which the guards keep; others are kept here.
+    """
+    code = getattr(read, "__code__", None)
+    if code is None:
+        return id(read)
+    cells = getattr(read, "__closure__", None) or ()
+    inside = tuple(id(cell.cell_contents) for cell in cells)
+    return id(code), inside, tuple(map(id, getattr(read, "__defaults__", None) or ()))
 
 
 @contextmanager
 def capturing() -> Generator[Capture]:
     """Record everything inside the block."""
     capture = Capture()
-    before, state.capture = state.capture, capture
+    before = state.capture, state.divert
+    state.capture, state.divert = capture, capture.apply
     state.recording += 1
     try:
         yield capture
     finally:
-        state.capture = before
+        state.capture, state.divert = before
         state.recording -= 1
 
 
@@ -97,12 +114,12 @@ def capturing() -> Generator[Capture]:
 def suspended() -> Generator[Capture | None]:
     """Compute at once inside the block, whatever is being captured around it; gives the capture,
     which has to ``adopt`` what is made here and is to be changed by every run."""
-    capture, recording = state.capture, state.recording
-    state.capture, state.recording = None, 0
+    capture, divert, recording = state.capture, state.divert, state.recording
+    state.capture, state.divert, state.recording = None, None, 0
     try:
         yield capture
     finally:
-        state.capture, state.recording = capture, recording
+        state.capture, state.divert, state.recording = capture, divert, recording
 
 
 def live(read: Callable[[], float], dtype: DType) -> Any:
@@ -110,7 +127,7 @@ def live(read: Callable[[], float], dtype: DType) -> Any:
     ``dtype`` that is read anew at every run."""
     if state.capture is None:
         return read()
-    return state.capture.source(Type((), dtype), lambda: np.asarray(read(), dtype.numpy))
+    return state.capture.source(Type((), dtype), read)
 
 
 def known(read: Callable[[], Any]) -> Any:

@@ -166,6 +166,10 @@ class Node:
             raise no_value(what, self)
         return value
 
+    def late(self) -> Any:
+        """The value of a node that was put off until someone asks (see tensors/lazy.py)."""
+        return None
+
     def __repr__(self) -> str:
         name = self.op.name if self.op else "leaf"
         return f"<{name} {errors.describe(self)}>"
@@ -173,14 +177,15 @@ class Node:
 
 class State(threading.local):
     """Per-thread switches: whether gradients are tracked, what is being recorded, where random
-    keys come from inside ``vmap``, who is shown every node computed, and the
-    capture that records everything."""
+    keys come from inside ``vmap``, who is shown every node computed, the capture that records
+    everything, and who applies ops instead (a capture, or ``lazy``)."""
 
     grad: bool = True
     recording: int = 0
     random: tuple[Callable[[], Node], ...] = ()
     watch: Callable[[Node, Op, tuple[Node, ...], Params], None] | None = None
     capture: Any = None
+    divert: Callable[[Op, tuple[Node, ...], Params], Node] | None = None
 
 
 state = State()
@@ -228,8 +233,8 @@ def apply(op: Op, args: tuple[Node, ...], params: Params) -> Node:
 
     NumPy broadcasts by itself, so a pointwise op reads the small value under a lazy broadcast.
     """
-    if state.capture is not None:
-        return state.capture.apply(op, args, params)
+    if state.divert is not None:
+        return state.divert(op, args, params)
     values: list[Any] = []
     needs = compact = False
     for a in args:
@@ -278,7 +283,7 @@ def _too_large(op: Op, problem: Exception, values: list[Any]) -> Exception:
 def force(node: Node) -> Any:
     """The value of a lazy node whose argument has one, made now and kept; else None."""
     if node.op is None or not node.op.lazy or not node.args:
-        return None
+        return node.late()
     value = node.args[0].value
     if value is None:
         value = force(node.args[0])

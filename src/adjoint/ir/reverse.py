@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from adjoint.base import errors
 from adjoint.ir.node import Node
@@ -101,11 +101,13 @@ def _send(
     for arg, needs, message in zip(args, wanted, messages, strict=True):
         if not needs or message is None:
             continue
-        if arg.hooks is not None:
-            for hook in arg.hooks.messages:
-                replaced = hook(node, message)
-                message = message if replaced is None else replaced
-        ct[arg] = ct[arg] + message if arg in ct else message
+        # a region that was computed again hands on what arrived inside one by one
+        for part in cast("tuple[Any, ...]", message) if type(message) is tuple else (message,):
+            if arg.hooks is not None:
+                for hook in arg.hooks.messages:
+                    replaced = hook(node, part)
+                    part = part if replaced is None else replaced
+            ct[arg] = ct[arg] + part if arg in ct else part
 
 
 def _useful(order: list[Node], wanted: set[Node]) -> set[Node]:

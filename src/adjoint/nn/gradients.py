@@ -22,12 +22,14 @@ Tensors = Iterable[Tensor] | Tensor
 
 @no_grad()
 def clip_grad_norm_(
-    parameters: Tensors, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
-) -> Tensor:
+    parameters: Tensors, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
+) -> Tensor:  # fmt: skip
     """Scale all gradients by max_norm / total where their total norm is larger; gives that norm.
 
-    The total is the norm of all gradients as one vector. Raises GradError for a total that is not
-    finite when ``error_if_nonfinite``. Source: Pascanu, Mikolov and Bengio, ICML 2013.
+    The total is the norm of all gradients as one vector. ``foreach`` has no effect. Raises
+    GradError for a total that is not finite when ``error_if_nonfinite``. Source: Pascanu, Mikolov
+    and Bengio, ICML 2013.
     """
     owners = _with_gradients(parameters)
     total = get_total_norm([p.grad for p in owners], norm_type)
@@ -36,16 +38,25 @@ def clip_grad_norm_(
             f"clip_grad_norm_: the total norm of the gradients is {total.item()}",
             hint="find where it began: with adjoint.autograd.detect_anomaly(): ...",
         )
-    scale = elementwise.clamp(arithmetic.div(max_norm, arithmetic.add(total, 1e-6)), max=1.0)
-    for parameter in owners:
-        assert parameter.grad is not None
-        factor = scale.to(parameter.grad.dtype)
-        parameter.grad = arithmetic.mul(parameter.grad, factor).detach()
+    clip_grads_with_norm_(owners, max_norm, total)
     return total
 
 
 @no_grad()
-def clip_grad_value_(parameters: Tensors, clip_value: float) -> None:
+def clip_grads_with_norm_(
+    parameters: Tensors, max_norm: float, total_norm: Tensor, foreach: bool | None = None
+) -> None:
+    """Scale all gradients by max_norm / total_norm where ``total_norm`` is larger: the second half
+    of ``clip_grad_norm_``, for a norm that was computed elsewhere (``get_total_norm``)."""
+    scale = elementwise.clamp(arithmetic.div(max_norm, arithmetic.add(total_norm, 1e-6)), max=1.0)
+    for parameter in _with_gradients(parameters):
+        assert parameter.grad is not None
+        factor = scale.to(parameter.grad.dtype)
+        parameter.grad = arithmetic.mul(parameter.grad, factor).detach()
+
+
+@no_grad()
+def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | None = None) -> None:
     """Cut every element of every gradient to [-clip_value, clip_value]."""
     if clip_value < 0:
         raise errors.argument(

@@ -224,3 +224,21 @@ def _array(values: Any, like: Tensor) -> Tensor:
 
 def _choose(mask: Any, yes: Tensor, no: Tensor) -> Tensor:
     return _array(np.where(mask, yes.detach().numpy(), no.detach().numpy()), no)
+
+
+def lsuv_(model: Any, *inputs: Any, **options: Any) -> dict[str, float]:
+    """Scale the weights of every layer until its output on ``inputs`` has variance 1; see
+    ``nn.growing.lsuv_``."""
+    from adjoint.nn import growing
+
+    return growing.lsuv_(model, *inputs, **options)
+
+
+def zero_last_(branch: Any) -> Any:
+    """Make ``branch`` give 0, and x + branch(x) the identity; see ``nn.growing.zero_last_``."""
+    from adjoint.nn import growing
+
+    return growing.zero_last_(branch)
+
+
+_calculate_fan_in_and_fan_out = fans  # PyTorch's name, which layers outside of it use

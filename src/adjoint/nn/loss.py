@@ -11,7 +11,9 @@ from adjoint.tensors.functional.loss import check_reduction
 from adjoint.tensors.tensor import Tensor
 
 
-class _Loss(Module):
+class Loss(Module):
+    """Base class: a function of input and target, and how its elements are reduced."""
+
     function: Callable[..., Tensor]
 
     def __init__(self, reduction: str = "mean") -> None:
@@ -23,19 +25,19 @@ class _Loss(Module):
         return type(self).function(input, target, reduction=self.reduction)
 
 
-class MSELoss(_Loss):
+class MSELoss(Loss):
     """(x - y)^2."""
 
     function = staticmethod(F.mse_loss)
 
 
-class L1Loss(_Loss):
+class L1Loss(Loss):
     """|x - y|."""
 
     function = staticmethod(F.l1_loss)
 
 
-class HalfSquaredError(_Loss):
+class HalfSquaredError(Loss):
     """(x - y)^2 / 2, by default summed: the convention of the textbooks."""
 
     function = staticmethod(F.half_squared_error)
@@ -44,7 +46,7 @@ class HalfSquaredError(_Loss):
         super().__init__(reduction)
 
 
-class SmoothL1Loss(_Loss):
+class SmoothL1Loss(Loss):
     """Squared below ``beta``, absolute above; see ``functional.smooth_l1_loss``."""
 
     def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
@@ -55,7 +57,7 @@ class SmoothL1Loss(_Loss):
         return F.smooth_l1_loss(input, target, self.reduction, self.beta)
 
 
-class HuberLoss(_Loss):
+class HuberLoss(Loss):
     """Squared below ``delta``, absolute above; see ``functional.huber_loss``."""
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
@@ -66,7 +68,7 @@ class HuberLoss(_Loss):
         return F.huber_loss(input, target, self.reduction, self.delta)
 
 
-class KLDivLoss(_Loss):
+class KLDivLoss(Loss):
     """y (log y - x) for log-probabilities x; ``"batchmean"`` is the divergence itself."""
 
     def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
@@ -79,7 +81,7 @@ class KLDivLoss(_Loss):
         return F.kl_div(input, target, self.reduction, self.log_target)
 
 
-class GaussianNLLLoss(_Loss):
+class GaussianNLLLoss(Loss):
     """(log v + (x - y)^2 / v) / 2 for a predicted mean x and variance v."""
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
@@ -93,7 +95,7 @@ class GaussianNLLLoss(_Loss):
         return F.gaussian_nll_loss(input, target, var, self.full, self.eps, self.reduction)
 
 
-class PoissonNLLLoss(_Loss):
+class PoissonNLLLoss(Loss):
     """exp(x) - y x for a predicted log rate x."""
 
     def __init__(
@@ -111,7 +113,7 @@ class PoissonNLLLoss(_Loss):
         )
 
 
-class _Weighted(_Loss):
+class Weighted(Loss):
     """A loss with a weight per class or element, kept as a buffer."""
 
     weight: Tensor | None
@@ -124,13 +126,13 @@ class _Weighted(_Loss):
         return type(self).function(input, target, weight=self.weight, reduction=self.reduction)
 
 
-class BCELoss(_Weighted):
+class BCELoss(Weighted):
     """-(y log p + (1 - y) log(1 - p)) for probabilities p."""
 
     function = staticmethod(F.binary_cross_entropy)
 
 
-class BCEWithLogitsLoss(_Weighted):
+class BCEWithLogitsLoss(Weighted):
     """``BCELoss`` of sigmoid(x), exact for large |x|."""
 
     pos_weight: Tensor | None
@@ -148,7 +150,7 @@ class BCEWithLogitsLoss(_Weighted):
         )
 
 
-class NLLLoss(_Weighted):
+class NLLLoss(Weighted):
     """-x[target] for log-probabilities x (N, C, ...)."""
 
     def __init__(
@@ -161,7 +163,7 @@ class NLLLoss(_Weighted):
         return F.nll_loss(input, target, self.weight, self.ignore_index, self.reduction)
 
 
-class CrossEntropyLoss(_Weighted):
+class CrossEntropyLoss(Weighted):
     """-log softmax(x)[target] for scores x (N, C, ...); see ``functional.cross_entropy``."""
 
     def __init__(

@@ -35,7 +35,6 @@ BUFFER = 1 << 22  # bytes of windows or products made at a time
 WASTE = 1.5  # a row may be this many times longer than the part of it that is wanted
 NARROW = 64  # matrices with fewer columns than this are set side by side, image by image
 LARGE = 1 << 20  # multiply-adds from which a compiled kernel is faster
-FEW = 8  # output channels per group; with fewer, a compiled kernel is not
 matmul: Callable[..., Any] = np.matmul  # named here, so that a test can count multiplications
 
 
@@ -61,10 +60,11 @@ def correlate(
     if 0 in (*x.shape, *w.shape, *places):
         return np.zeros((x.shape[0], w.shape[0], *places), dtype)
     work = x.shape[0] * prod(w.shape) * prod(places)
-    fast = CPU.kernels.get("conv") if work >= LARGE and w.shape[0] >= FEW * groups else None
-    if fast is not None and x.dtype.char in "fd" and all(i == 1 for i in inner):
-        out = fast(_prepare(x, padding, inner, sizes), w, stride, dilation, groups, places)
-        return out.astype(dtype, copy=False)
+    fast = CPU.kernels.get("conv") if work >= LARGE else None
+    if fast is not None and x.dtype.char in "fd":
+        out = fast(x, w, stride, padding, dilation, inner, groups, places)
+        if out is not None:
+            return out.astype(dtype, copy=False)
     way = _cheapest(x, w, stride, padding, dilation, inner, groups, places)
     if way is _scatter or way is _mixed:
         out = way(x, w, padding, dilation, inner, groups, places)

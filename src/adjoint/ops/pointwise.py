@@ -184,8 +184,10 @@ def broadcasting(op: Op, args: tuple[Node, ...], shape: Shape) -> Node:
     values: list[Any] = []
     needs = False
     for a in args:
-        value = a.value if a.value is not None else force(a)
-        if value is None or FLAGS.verify or state.capture is not None:
+        value = None
+        if state.divert is None:
+            value = a.value if a.value is not None else force(a)
+        if value is None or FLAGS.verify:
             return apply(op, tuple(_broadcast(a, shape) for a in args), NO_PARAMS)
         values.append(value)
         needs = needs or a.needs_grad

@@ -10,7 +10,7 @@ from adjoint.base.shape import Shape, drop, keep
 from adjoint.ir.node import Array, Node, Type
 from adjoint.ops.movement import broadcast, flip, reshape
 from adjoint.ops.pointwise import cast, eq, where
-from adjoint.ops.rows import each, no_gradient, op, same_type, shift_axes, zeros_like
+from adjoint.ops.rows import each, no_gradient, op, or_compiled, same_type, shift_axes, zeros_like
 
 _shifted = shift_axes(axes=lambda size, axes: tuple(a + 1 for a in axes))
 _shifted_one = shift_axes(axis=lambda size, axis: axis + 1)
@@ -109,10 +109,14 @@ def _argsort(x: Array, axis: int) -> Array:
     return np.argsort(x, axis=axis, kind="stable").astype(np.int64)
 
 
+def _argsort_work(x: Array, axis: int) -> int:
+    return x.size
+
+
 argsort = op(
     "argsort", "reduce",
     infer=_argsort_type,
-    ref=_argsort,
+    ref=or_compiled(_argsort, lambda: argsort, _argsort_work, 1 << 11),
     vjp=no_gradient,
     vmap=_shifted_one,
 )  # fmt: skip

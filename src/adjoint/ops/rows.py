@@ -12,6 +12,7 @@ from adjoint.base.dtype import DType, bool_
 from adjoint.base.shape import Shape
 from adjoint.ir.node import Array, Node, Op, Params, Type, apply, constant, state
 from adjoint.ir.reverse import Parts
+from adjoint.runtime.device import CPU
 
 TABLE: dict[str, Op] = {}
 Rule = Callable[..., Node | None]
@@ -36,6 +37,24 @@ def op(
     row = Op(name, kind, infer, ref, vjp, vmap, lazy, quiet)
     TABLE[name] = row
     return row
+
+
+def or_compiled(
+    ref: Callable[..., Any], find: Callable[[], Op], work: Callable[..., int], least: int,
+    patience: int = 2,
+) -> Callable[..., Any]:  # fmt: skip
+    """``ref``, or the compiled kernel of the op that ``find`` gives where ``work(*arrays,
+    **params)`` is at least ``least`` and there is one. patience: see ``compile.eager_whole``."""
+
+    def run(*arrays: Any, **params: Any) -> Any:
+        fast = CPU.kernels.get("whole")
+        if fast is not None and work(*arrays, **params) >= least:
+            found = fast(find(), arrays, params, patience)
+            if found is not None:
+                return found
+        return ref(*arrays, **params)
+
+    return run
 
 
 def each(*rules: Rule | None) -> Vjp:

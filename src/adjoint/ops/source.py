@@ -12,7 +12,7 @@ from adjoint.base import errors
 from adjoint.base.dtype import DType, uint32
 from adjoint.base.shape import Shape
 from adjoint.ir.node import Array, Node, Op, Params, Type
-from adjoint.ops.rows import no_gradient, op, with_batch
+from adjoint.ops.rows import no_gradient, op, or_compiled, with_batch
 
 
 def _iota_type(size: int, dtype: DType) -> Type:
@@ -106,9 +106,17 @@ def _bits_vmap(
     return op(*args, **params)
 
 
+def _bits_work(key: Array, shape: Shape) -> int:
+    return key.size * prod(shape)
+
+
 random_bits = op(
-    "random_bits", "source", infer=_bits_type, ref=_random_bits, vjp=no_gradient, vmap=_bits_vmap
-)
+    "random_bits", "source",
+    infer=_bits_type,
+    ref=or_compiled(_random_bits, lambda: random_bits, _bits_work, 1 << 13),
+    vjp=no_gradient,
+    vmap=_bits_vmap,
+)  # fmt: skip
 
 
 def arange(size: int, dtype: DType) -> Node:

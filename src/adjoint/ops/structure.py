@@ -143,7 +143,10 @@ def severed(node: Node) -> Node:
     if state.capture is not None:
         node = state.capture.lift(node)
     if not (node.is_abstract and node.device.holds_values):
-        return alias(node)
+        made = alias(node)
+        if state.watch is not None:
+            state.watch(made, copy, (node,), {"stop": True})
+        return made
     with grad_mode(False):
         return copy(node, stop=True)
 
@@ -226,11 +229,23 @@ _TOGETHER = Region(
 )
 
 
-def _copy(x: Array, stop: bool = False) -> Array:
+class Again:
+    """Marks a copy: what is computed from it is computed a second time, though an equal node is
+    there. No two marks are equal, but recordings that differ in nothing else are."""
+
+    key = "again"
+
+    def __repr__(self) -> str:
+        return self.key
+
+
+def _copy(x: Array, stop: bool = False, again: Again | None = None) -> Array:
     return x
 
 
-def _copy_back(ct: Node, out: Node, x: Node, stop: bool = False) -> Node | None:
+def _copy_back(
+    ct: Node, out: Node, x: Node, stop: bool = False, again: Again | None = None
+) -> Node | None:
     return None if stop else ct
 
 

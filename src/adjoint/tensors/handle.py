@@ -331,7 +331,7 @@ def run_backward(
             isinstance(h, Handle) for h in handles
         ):
             raise errors.bad_argument("backward", "inputs", inputs, "a list of tensors")
-        wanted = [h.node for h in handles]
+        wanted = [within(h.node) for h in handles]
     with grad_mode(create_graph):
         found = backward([t.node for t in tensors], seeds, wanted, release)
         for node, ct in found.items():
@@ -341,6 +341,11 @@ def run_backward(
             elif wanted is not None:
                 handles[wanted.index(node)].accumulate(ct)
     after_backward()
+
+
+def within(node: Node) -> Node:
+    """``node``, or inside a capture the input that stands for it."""
+    return node if state.capture is None else state.capture.lift(node)
 
 
 def after_backward() -> None:

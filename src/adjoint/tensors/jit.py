@@ -7,23 +7,23 @@ handle it was found in, and every handle it assigns an output written back to th
 
 from __future__ import annotations
 
-import gc
-import weakref
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from adjoint.base import errors
-from adjoint.base.tree import Rebuild, flatten
-from adjoint.compile.program import Program
-from adjoint.ir.capture import Capture, capturing
+from adjoint.base.tree import flatten
 from adjoint.ir.graph import Graph
-from adjoint.ir.node import Array, Node, Type, abstract, constant, state
-from adjoint.tensors.handle import Handle, wrap
+from adjoint.ir.node import state
+from adjoint.tensors.handle import Handle
+from adjoint.tensors.recording import Captured, Stale
 
-Place = tuple["weakref.ref[Handle]", str]  # a handle, and which of its values: node or grad
+if TYPE_CHECKING:
+    from adjoint.compile.profile import Memory, Profile
+    from adjoint.compile.program import Program
+
+
+QUICK = 4  # kinds of calls that are found at once
 
 
 class jit:
@@ -43,39 +43,93 @@ class jit:
         self._check = check
         self._programs: dict[Any, list[Captured]] = {}
         self._last: Captured | None = None
+        self._quick: list[Quick] = []
         if function is not None:
             update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs:
+            for quick in self._quick:
+                if quick.fits(args):
+                    self._last = quick.captured
+                    try:
+                        return quick.captured.run(args)
+                    except Stale:
+                        break
         if self._function is None:  # used as @jit(check=True)
             return jit(args[0], check=self._check)
+        return self._look_up(args, kwargs)
+
+    def _look_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the recording for these arguments, or make one."""
+        function: Any = self._function
         leaves, rebuild = flatten((args, kwargs))
         if state.recording or _Switch.off or any(_has_graph(x) for x in leaves):
-            return self._function(*args, **kwargs)
+            return function(*args, **kwargs)
         key = (_signature(leaves), repr(rebuild([None] * len(leaves))), state.grad)
         known = self._programs.setdefault(key, [])
         for captured in known:
             if captured.holds():
-                break
-        else:
-            captured = Captured(self._function, leaves, rebuild)
-            known.append(captured)
-        if self._check and captured.runs == 1:
-            captured.compare(Captured(self._function, leaves, rebuild))
+                if self._check and captured.runs == 1:
+                    captured.compare(Captured(function, leaves, rebuild))
+                try:
+                    return self._finish(captured, captured.run(leaves), args, kwargs)
+                except Stale:
+                    continue
+        captured = Captured(function, leaves, rebuild)
+        known.append(captured)
+        return self._finish(captured, captured.run(leaves), args, kwargs)
+
+    def _finish(self, captured: Captured, found: Any, args: Any, kwargs: Any) -> Any:
+        """Remember the call, so that the next like it is found at once."""
         self._last = captured
-        return captured.run(leaves)
+        to_check = self._check and captured.runs == 1
+        if not to_check and _is_plain(args, kwargs, captured):
+            self._quick = [Quick(captured, args), *self._quick[: QUICK - 1]]
+        return found
 
     @property
     def graph(self) -> Graph:
         """The simplified recording of the last call."""
-        if self._last is None:
-            raise errors.argument("jit", "nothing is recorded yet", hint="call the function first")
-        return self._last.program.graph
+        return self._recorded().graph
+
+    @property
+    def kernels(self) -> str:
+        """A table of the kernels of the last call."""
+        return self._program().kernels
+
+    def profile(self, rounds: int = 5) -> Profile:
+        """The time of each kernel of the last call; runs on copies of all values."""
+        from adjoint.tensors.replay import Replay
+
+        replay = self._recorded().replay
+        assert isinstance(replay, Replay)
+        return self._program().profile(replay.arrays(), rounds)
+
+    def memory(self) -> Memory:
+        """The memory that the last call needed, and where its buffers lie."""
+        return self._program().memory()
 
     @property
     def recordings(self) -> int:
         """How often the function has been recorded."""
         return sum(len(v) for v in self._programs.values())
+
+    def _recorded(self) -> Captured:
+        if self._last is None:
+            raise errors.argument("jit", "nothing is recorded yet", hint="call the function first")
+        return self._last
+
+    def _program(self) -> Program:
+        from adjoint.compile.program import Program
+
+        program = self._recorded().replay.program
+        if not isinstance(program, Program):
+            raise errors.argument(
+                "jit", "this recording is run node by node, it has no kernels",
+                hint="tensors on the meta device cannot be compiled",
+            )  # fmt: skip
+        return program
 
 
 class no_jit:
@@ -92,97 +146,48 @@ class _Switch:
     off = 0
 
 
-class Captured:
-    """One recording: the program, where its inputs come from, where its outputs go."""
+class Quick:
+    """What the last call was like, to be compared with the next: plain positional arguments."""
 
-    def __init__(
-        self, function: Callable[..., Any], leaves: Sequence[Any], rebuild: Rebuild
-    ) -> None:
-        handles = _all_handles()
-        before = [(h, h.node, h.grad) for h in handles]
-        tensors = [x for x in leaves if isinstance(x, Handle)]
-        with capturing() as capture:
-            stand_ins = {
-                id(t): abstract(Type(t.shape, t.dtype)) for t in tensors if not t.requires_grad
-            }
-            for i, node in enumerate(stand_ins.values()):
-                node.site = f"tensor argument {i} of jit"
-            given = [wrap(stand_ins[id(x)]) if id(x) in stand_ins else x for x in leaves]
-            try:
-                args, kwargs = rebuild(given)
-                out = function(*args, **kwargs)
-                before += [(h, node, None) for node, h in capture.adopted.items()]
-                changed = _changes(before)
-            finally:
-                for handle, node, grad in before:
-                    handle.node, handle.grad = node, grad
-        self._guards = [*capture.guards, *_gradient_guards(before, capture)]
-        self._sources = [read for _, read in capture.sources]
-        self._arguments = [i for i, x in enumerate(leaves) if id(x) in stand_ins]
-        places = _places(before)
-        self._states = [_place_of(places, n) for n in capture.lifted]
-        out_leaves, self._rebuild = flatten(out)
-        self._is_tensor = [isinstance(x, Handle) for x in out_leaves]
-        self._plain = [None if t else x for x, t in zip(out_leaves, self._is_tensor, strict=True)]
-        self._changed = [(place, new is None) for place, new in changed]
-        returned = [capture.lift(x.node) for x in out_leaves if isinstance(x, Handle)]
-        written = [capture.lift(new) for _, new in changed if new is not None]
-        inputs = [
-            *(stand_ins[id(leaves[i])] for i in self._arguments),
-            *capture.lifted.values(),
-            *(node for node, _ in capture.sources),
-        ]
-        name = getattr(function, "__name__", "captured")
-        graph = Graph(_once(inputs), [*returned, *written], name=name)
-        mine = [x for x in out_leaves if isinstance(x, Handle)]
-        del out, out_leaves, given, args, kwargs, changed
-        _refuse_leaks(capture, [*handles, *capture.adopted.values(), *mine])
-        self.program = Program(graph)
-        self.runs = 0
-        self._returned = len(returned)
+    __slots__ = ("_count", "_grad", "_others", "_tensors", "captured")
 
-    def holds(self) -> bool:
-        """Whether the facts read while recording are still so."""
-        return all(_same(read(), value) for read, value in self._guards)
+    def __init__(self, captured: Captured, args: tuple[Any, ...]) -> None:
+        self.captured = captured
+        self._grad = state.grad
+        self._count = len(args)
+        self._tensors = [
+            (i, type(a), a.node.shape, a.node.dtype, a.node.device)
+            for i, a in enumerate(args) if isinstance(a, Handle)
+        ]  # fmt: skip
+        self._others = [(i, a, type(a)) for i, a in enumerate(args) if not isinstance(a, Handle)]
 
-    def compare(self, other: Captured) -> None:
-        """Raise unless the two recordings are the same program."""
-        if self.program.graph.key != other.program.graph.key:
-            raise errors.build(
-                errors.RecordingError,
-                "jit: recording the same call twice gave two programs",
-                hint="a Python value it uses changed: pass it as an argument, or make it a tensor",
-            )
-
-    def run(self, leaves: Sequence[Any]) -> Any:
-        """Gather the inputs, run the program, write back what changed."""
-        values = [leaves[i].node.array("jit") for i in self._arguments]
-        values += [_read(place) for place in self._states]
-        values += [read() for read in self._sources]
-        found = self.program(values)
-        self.runs += 1
-        fresh = iter(found[self._returned :])
-        for place, is_none in self._changed:
-            _write(place, None if is_none else next(fresh))
-        made = iter(found[: self._returned])
-        pairs = zip(self._plain, self._is_tensor, strict=True)
-        return self._rebuild([wrap(constant(next(made))) if t else x for x, t in pairs])
+    def fits(self, args: tuple[Any, ...]) -> bool:
+        """Whether a call with ``args`` means the same program, and it still holds."""
+        if len(args) != self._count or state.grad is not self._grad:
+            return False
+        if state.recording or _Switch.off:
+            return False
+        for i, kind, shape, dtype, device in self._tensors:
+            arg = args[i]
+            if type(arg) is not kind:
+                return False
+            node = arg.node
+            if node.shape != shape or node.dtype is not dtype or node.needs_grad:
+                return False
+            if node.device is not device:
+                return False
+        for i, value, kind in self._others:
+            if type(args[i]) is not kind or args[i] != value:
+                return False
+        return self.captured.holds()
 
 
-def _gradient_guards(
-    before: Sequence[tuple[Handle, Node, Any]], capture: Capture
-) -> list[tuple[Callable[[], Any], Any]]:
-    """Whether there was a gradient to add to, for every handle that got one and was not cleared."""
-    found: list[tuple[Callable[[], Any], Any]] = []
-    for handle, _, grad in before:
-        if id(handle) in capture.grown:
-            who = weakref.ref(handle)
-            found.append((lambda who=who: getattr(who(), "grad", None) is None, grad is None))
-    return found
-
-
-def _once(inputs: list[Node]) -> list[Node]:
-    return list(dict.fromkeys(inputs))
+def _is_plain(args: tuple[Any, ...], kwargs: dict[str, Any], captured: Captured) -> bool:
+    """Whether calls like this can be told apart by a look at each argument."""
+    tensors = [a for a in args if isinstance(a, Handle)]
+    others = all(isinstance(a, Handle) or type(a) in (int, float, bool, str) for a in args)
+    given = len(captured.arguments) == len(tensors)  # none stands twice, none is a parameter
+    return not kwargs and others and given and not captured.writes_arguments
 
 
 def _has_graph(leaf: Any) -> bool:
@@ -192,10 +197,12 @@ def _has_graph(leaf: Any) -> bool:
 
 def _signature(leaves: Sequence[Any]) -> tuple[Any, ...]:
     found: list[Any] = []
-    for leaf in leaves:
+    first: dict[int, int] = {}
+    for i, leaf in enumerate(leaves):
         if isinstance(leaf, Handle):
             who = id(leaf) if leaf.requires_grad else None
-            found.append((leaf.shape, leaf.dtype, str(leaf.device), who))
+            same = first.setdefault(id(leaf), i)
+            found.append((leaf.shape, leaf.dtype, str(leaf.device), who, same))
             continue
         try:
             hash(leaf)
@@ -205,90 +212,3 @@ def _signature(leaves: Sequence[Any]) -> tuple[Any, ...]:
             ) from None
         found.append((type(leaf), leaf))
     return tuple(found)
-
-
-def _all_handles() -> list[Handle]:
-    """Every tensor alive. ``type`` and not ``isinstance``, which would wake lazy objects."""
-    return [o for o in gc.get_objects() if issubclass(type(o), Handle)]
-
-
-def _places(before: Sequence[tuple[Handle, Node, Any]]) -> dict[Node, Place]:
-    """Where each node outside was found: as the gradient of a handle, else in a handle itself."""
-    places: dict[Node, Place] = {}
-    for handle, node, _ in before:
-        places.setdefault(node, (weakref.ref(handle), "node"))
-    for handle, _, grad in before:
-        if grad is not None:
-            places[grad.node] = (weakref.ref(handle), "grad")
-    return places
-
-
-def _place_of(places: dict[Node, Place], node: Node) -> Place | Array:
-    """The place to read ``node`` from at every run; a value nobody holds stays as it is."""
-    return places[node] if node in places else node.array("jit")
-
-
-def _read(place: Place | Array) -> Array:
-    if isinstance(place, np.ndarray):
-        return place
-    handle = _alive(place)
-    source = handle if place[1] == "node" else handle.grad
-    if source is None:
-        raise errors.argument(
-            "jit", "a gradient that the recorded step adds to is gone",
-            hint="call zero_grad() inside the step, or never",
-        )  # fmt: skip
-    return source.node.array("jit")
-
-
-def _write(place: Place, value: Array | None) -> None:
-    handle = _alive(place)
-    if place[1] == "grad":
-        handle.grad = None if value is None else wrap(constant(value))
-    else:
-        handle._replace(constant(value), "jit")  # type: ignore[arg-type]
-
-
-def _alive(place: Place) -> Handle:
-    handle = place[0]()
-    if handle is None:
-        raise errors.argument(
-            "jit", "a tensor that the recorded step uses no longer exists",
-            hint="keep the model and the optimiser alive as long as the step",
-        )  # fmt: skip
-    return handle
-
-
-def _changes(before: Sequence[tuple[Handle, Node, Any]]) -> list[tuple[Place, Node | None]]:
-    """Handles from before whose value or gradient is another one now."""
-    found: list[tuple[Place, Node | None]] = []
-    for handle, node, grad in before:
-        if handle.node is not node:
-            found.append(((weakref.ref(handle), "node"), handle.node))
-        if handle.grad is not grad:
-            new = None if handle.grad is None else handle.grad.node
-            found.append(((weakref.ref(handle), "grad"), new))
-    # in the order they were computed, so that equal recordings have equal outputs
-    return sorted(found, key=lambda change: -1 if change[1] is None else change[1].serial)
-
-
-def _refuse_leaks(capture: Capture, before: Sequence[Handle]) -> None:
-    """Raise when a tensor made inside is still held by somebody outside."""
-    known = {id(h) for h in before}
-    if not _left_over(capture, known):
-        return
-    gc.collect()  # what only a cycle of references holds is not held by anybody
-    left = _left_over(capture, known)
-    if left:
-        raise errors.leaked("jit", left[0], left[0].site)
-
-
-def _left_over(capture: Capture, known: set[int]) -> list[Node]:
-    nodes = [h.node for h in _all_handles() if id(h) not in known]
-    return [
-        n for n in nodes if n.serial >= capture.start and n.value is None and n.device.holds_values
-    ]
-
-
-def _same(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and bool(a == b)

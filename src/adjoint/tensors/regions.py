@@ -15,6 +15,7 @@ from adjoint.ops.pointwise import cast, eq, lt, where
 from adjoint.ops.reduce import argsort
 from adjoint.ops.rows import Vjp, batch_all, full, zeros_like
 from adjoint.ops.structure import Region, call
+from adjoint.runtime.device import CPU
 
 REGIONS: dict[str, Region] = {}
 
@@ -25,6 +26,24 @@ def region(name: str, body: Callable[..., Sequence[Node]] | None = None, **rules
     made = Region(name, body, **rules)
     REGIONS[name] = made
     return made
+
+
+def or_template(
+    kernel: Callable[..., Any], find: Callable[[], Region], work: Callable[..., int], least: int,
+    patience: int = 2,
+) -> Callable[..., Any]:  # fmt: skip
+    """``kernel``, or the compiled template of the region that ``find`` gives where
+    ``work(*arrays, **static)`` is at least ``least``. patience: see ``compile.eager_whole``."""
+
+    def run(*arrays: Any, **static: Any) -> Any:
+        fast = CPU.kernels.get("whole")
+        if fast is not None and work(*arrays, **static) >= least:
+            found = fast(call, arrays, {"region": find(), **static}, patience)
+            if found is not None:
+                return found
+        return kernel(*arrays, **static)
+
+    return run
 
 
 def pointwise(

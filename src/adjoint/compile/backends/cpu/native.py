@@ -11,9 +11,9 @@ A program is a table of instructions of ``SIZE`` words, each a kind and its oper
 An entry is a kernel and its record: function, record, extent, grain, and the counter that threads
 take jobs from. A patch is a pointer that every turn of a loop moves: target, start, step, other,
 kind; of kind ADVANCE it goes on by ``step`` bytes, of kind ALTERNATE it is ``start`` and ``other``
-in turn. A context has what an instance of a program works with: its threads' scratch memory and
-the state of the pool; the interpreter leaves there at which instruction it ended. All are words
-of 8 bytes.
+in turn, of kind FOLLOW it goes from ``start`` to ``other`` and on from there by ``step`` bytes.
+A context has what an instance of a program works with: its threads' scratch memory and the state
+of the pool; the interpreter leaves there at which instruction it ended. All are words of 8 bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SIZE = 8  # words of an instruction, and of an entry: a cache line
 STOP, SERIAL, PARALLEL, REPEAT, AGAIN = range(5)
-ADVANCE, ALTERNATE = range(2)
+ADVANCE, ALTERNATE, FOLLOW = range(3)
 PATCH = 5  # words of a patch
 # Places in a context.
 STATE, HELPERS, SCRATCH, STRIDE, ENDED = range(5)
@@ -211,7 +211,7 @@ def _together(f: Function) -> None:
     work = Value("@work", POINTER)
     f.run("post", state, work, instruction, helpers)
     f.run("work", instruction, f.number(0))
-    missing = _wait(f, state, f.number(PATIENCE))
+    missing = _wait(f, state, f.number(LOOKS))
     before, late, again, done = f.block, f.label("late"), f.label("again"), f.label("back")
     left = Value(f"%{late}.left", WORD)
     f.jump(late)
@@ -248,8 +248,11 @@ def _next_turn(f: Function) -> None:
         start, step, other, kind = (f.load(WORD, f.at(patch, i, "i64")) for i in range(1, 5))
         now = f.load(WORD, target)
         turned = f.sub(f.add(start, other), now)
-        is_step = f.compare("eq", kind, f.number(ADVANCE))
-        f.store(f.select(is_step, f.add(now, step), turned), target)
+        follows = f.compare("eq", kind, f.number(FOLLOW))
+        leaves = f.two("and", follows, f.compare("eq", now, start))
+        onward = f.select(leaves, other, f.add(now, step))
+        alternates = f.compare("eq", kind, f.number(ALTERNATE))
+        f.store(f.select(alternates, turned, onward), target)
     f.end()
 
 
