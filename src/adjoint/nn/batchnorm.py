@@ -7,6 +7,7 @@ from typing import Any
 from adjoint.base import errors
 from adjoint.base.dtype import int64
 from adjoint.base.shape import as_size
+from adjoint.nn.mode import check_mode
 from adjoint.nn.module import Module
 from adjoint.nn.normalization import register_affine, reset_affine
 from adjoint.tensors import creation
@@ -81,6 +82,8 @@ class _BatchNorm(_ChannelNorm):
     def forward(self, input: Tensor) -> Tensor:
         self._check(input)
         momentum: Any = self.momentum
+        if momentum is not None:  # a plain average is for collecting statistics, without gradients
+            check_mode(self)
         if self.training and self.num_batches_tracked is not None:
             with no_grad():
                 self.num_batches_tracked.add_(1)

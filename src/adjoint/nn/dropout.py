@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from adjoint.base import errors
 from adjoint.base.arguments import as_number
+from adjoint.nn.mode import check_mode
 from adjoint.nn.module import Module
 from adjoint.tensors import functional as F
 from adjoint.tensors.tensor import Tensor
@@ -26,6 +27,8 @@ class _Dropout(Module):
         self.inplace = inplace
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.p:
+            check_mode(self)
         return type(self).function(input, self.p, self.training, self.inplace)
 
     def extra_repr(self) -> str:

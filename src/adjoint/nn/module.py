@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from adjoint.base import errors
@@ -11,6 +12,7 @@ from adjoint.base.errors import AdjointError
 from adjoint.base.tree import Rebuild
 from adjoint.ir.node import state
 from adjoint.nn.hidden import warn_of_hidden
+from adjoint.nn.mode import mode
 from adjoint.nn.naming import place_error
 from adjoint.nn.parameter import Parameter
 from adjoint.nn.state import IncompatibleKeys, load_state, saved_state
@@ -248,6 +250,15 @@ class Module:
     def eval(self) -> Module:
         """Switch to inference: ``train(False)``."""
         return self.train(False)
+
+    def eval_mode(self) -> AbstractContextManager[Module]:
+        """``with model.eval_mode(): ...``: inference inside, the mode of each part as before
+        afterwards."""
+        return mode(self, False)
+
+    def train_mode(self) -> AbstractContextManager[Module]:
+        """``with model.train_mode(): ...``: training mode inside, also where gradients are off."""
+        return mode(self, True)
 
     def requires_grad_(self, requires_grad: bool = True) -> Module:
         """Let all parameters collect gradients, or freeze them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from adjoint.base import errors
 from adjoint.base.arguments import as_choice, as_number
+from adjoint.nn.mode import check_mode
 from adjoint.nn.module import Module
 from adjoint.tensors import random
 from adjoint.tensors.generator import Generator
@@ -27,6 +28,7 @@ class GaussianNoise(Module):
         self.generator = generator
 
     def forward(self, input: Tensor) -> Tensor:
+        check_mode(self)
         if not self.training or self.std == 0:
             return input
         noise = random.randn_like(input, generator=self.generator) * self.std
@@ -56,6 +58,7 @@ class StochasticDepth(Module):
         self.generator = generator
 
     def forward(self, input: Tensor) -> Tensor:
+        check_mode(self)
         if not self.training or self.p == 0:
             return input
         if self.p == 1:

@@ -16,18 +16,25 @@ class detect_anomaly:
     numbers raises NonFiniteError, with the user's line, the op and the range of its arguments.
 
     In a backward pass the forward op and its line are named. Every value is looked at, so this is
-    slow: for debugging. Values that were not finite to begin with are passed over.
+    slow: for debugging. Values that were not finite to begin with are passed over. Functions under
+    ``jit`` run op by op inside, so that their ops and lines are found, too.
     """
 
     def __init__(self) -> None:
         self._before: Callable[..., None] | None = None
+        self._plain: Any = None
 
     def __enter__(self) -> detect_anomaly:
+        from adjoint.tensors.jit import no_jit
+
         self._before = state.watch
         state.watch = self
+        self._plain = no_jit()
+        self._plain.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._plain.__exit__()
         state.watch = self._before
 
     def __call__(self, node: Node, op: Op, args: tuple[Node, ...], params: Params) -> None:

@@ -28,6 +28,7 @@ from adjoint.ops.rows import full, zeros_like
 from adjoint.ops.structure import severed
 from adjoint.runtime.device import Device
 from adjoint.tensors.leaks import detect_leaks
+from adjoint.tensors.mistakes import USES, Dropped, check_loss
 from adjoint.tensors.regions import index_set, replaced
 
 if TYPE_CHECKING:
@@ -186,13 +187,21 @@ class Handle:
         if state.capture is not None:
             state.capture.grow(self)
         old = self.grad
-        self.grad = wrap(ct) if old is None else wrap(old.node + ct)
+        new = self.grad = wrap(ct) if old is None else wrap(old.node + ct)
+        use = USES.get(id(self))
+        if use is not None:
+            use.added(None if old is None else old.node, new.node)
 
     def forget_gradient(self, set_to_none: bool = True) -> None:
         """Drop ``.grad``, or set it to zero."""
         if state.capture is not None:
             state.capture.clear(self)
-        keep = not set_to_none and self.grad is not None
+        keep = False
+        if self.grad is not None:
+            keep = not set_to_none
+            Dropped.owner, Dropped.serial = id(self), self.grad.node.serial
+        if id(self) in USES:
+            USES[id(self)].forget()
         self.grad = wrap(zeros_like(self.node)) if keep else None
 
     def assign(self, value: Node, op: str) -> Tensor:
@@ -332,6 +341,8 @@ def run_backward(
         ):
             raise errors.bad_argument("backward", "inputs", inputs, "a list of tensors")
         wanted = [within(h.node) for h in handles]
+    for t in tensors:
+        check_loss(t.node)
     with grad_mode(create_graph):
         found = backward([t.node for t in tensors], seeds, wanted, release)
         for node, ct in found.items():

@@ -15,6 +15,7 @@ from adjoint.base import errors
 from adjoint.base.tree import flatten
 from adjoint.ir.graph import Graph
 from adjoint.ir.node import state
+from adjoint.tensors.compiles import Compiles
 from adjoint.tensors.handle import Handle
 from adjoint.tensors.recording import Captured, Stale
 
@@ -44,6 +45,7 @@ class jit:
         self._programs: dict[Any, list[Captured]] = {}
         self._last: Captured | None = None
         self._quick: list[Quick] = []
+        self._compiles = Compiles(getattr(function, "__name__", "the function"))
         if function is not None:
             update_wrapper(self, function)
 
@@ -76,6 +78,7 @@ class jit:
                     return self._finish(captured, captured.run(leaves), args, kwargs)
                 except Stale:
                     continue
+        self._compiles.note(leaves, state.grad)
         captured = Captured(function, leaves, rebuild)
         known.append(captured)
         return self._finish(captured, captured.run(leaves), args, kwargs)
@@ -114,6 +117,10 @@ class jit:
     def recordings(self) -> int:
         """How often the function has been recorded."""
         return sum(len(v) for v in self._programs.values())
+
+    def explain(self) -> str:
+        """Each recording, and the argument and axis, or the other change, that caused it."""
+        return str(self._compiles)
 
     def _recorded(self) -> Captured:
         if self._last is None:
