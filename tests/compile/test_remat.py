@@ -104,6 +104,11 @@ def test_a_budget_is_kept_by_the_program() -> None:
         assert found <= (budget * start if budget <= 1 else budget)
 
 
+def test_the_choice_is_always_the_same() -> None:
+    """Two recordings of one step must not become two programs."""
+    assert rematerialize(recorded(6), 0.6).key == rematerialize(recorded(6), 0.6).key
+
+
 def test_enough_memory_changes_nothing() -> None:
     graph = recorded(4)
     assert rematerialize(graph, 1.0).key == graph.key

@@ -19,8 +19,8 @@ LEFT_OUT = {
     "load", "save", "set_num_threads", "set_grad_enabled", "assign", "accumulate", "Optimizer",
 }  # fmt: skip
 
-TRANSFORMS = {"grad", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "linearize", "scan",
-              "value_and_grad", "vjp", "vmap"}  # fmt: skip
+TRANSFORMS = {"checkpoint", "grad", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "linearize",
+              "record", "scan", "value_and_grad", "vjp", "vmap"}  # fmt: skip
 
 HUGE = 2**45  # elements: no machine holds that many
 

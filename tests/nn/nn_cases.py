@@ -149,4 +149,145 @@ TRANSFORMER = [
          inputs=((2, 5, 4), (2, 3, 4)), given={"src_key_padding_mask": PADDING}, **WHOLE),
 ]  # fmt: skip
 
-CASES: list[Case] = [*NORMALISATION, *RECURRENT, *ATTENTION, *TRANSFORMER]
+ONE = {"modes": ("eval",)}  # training is the same
+FLAT = ((3, 5),)
+LINE, IMAGE, VOLUME = ((2, 4, 7),), ((2, 4, 5, 6),), ((1, 2, 4, 5, 3),)
+INDEX = np.array([[1, 4, 4], [0, 5, 2]])
+BAG = np.array([1, 4, 4, 0, 2, 5, 1])
+STARTS = np.array([0, 3, 3, 5])
+LINEAR = [
+    Case((), "Identity", (), {}, FLAT, **ONE),
+    Case(("M4",), "Linear", (5, 7), {}, ((2, 3, 5),), **ONE),
+    Case(("M4",), "Linear", (5, 1), {"bias": False}, ((5,),), **ONE),
+    Case((), "Bilinear", (3, 4, 5), {}, ((2, 3), (2, 4)), **ONE),
+    Case((), "Bilinear", (3, 1, 2), {"bias": False}, ((2, 3, 3), (2, 3, 1)), **ONE),
+    Case(("O31",), "Embedding", (6, 3), {"padding_idx": -2}, (INDEX,), **ONE),
+    Case(("O31",), "Embedding", (6, 3, None, 0.7, 1.0, True), {}, (INDEX,), **ONE),
+    Case((), "EmbeddingBag", (6, 3), {}, (INDEX,), **ONE),
+    Case((), "EmbeddingBag", (6, 3), {"mode": "sum", "padding_idx": 4, "scale_grad_by_freq": True},
+         (BAG, STARTS), **ONE),
+    Case((), "EmbeddingBag", (6, 3), {"mode": "max", "include_last_offset": True, "max_norm": 1.0},
+         (BAG, np.array([0, 2, 7])), **ONE),
+    Case((), "EmbeddingBag", (6, 3), {"mode": "sum"}, (BAG, STARTS),
+         given={"per_sample_weights": (7,)}, **ONE),
+    Case((), "Flatten", (), {}, ((2, 3, 4),), **ONE),
+    Case((), "Unflatten", (1, (2, 3)), {}, ((4, 6, 2),), **ONE),
+    Case((), "CosineSimilarity", (), {"dim": 0}, (*FLAT, *FLAT), **ONE),
+    Case((), "PairwiseDistance", (), {"p": 3.0, "keepdim": True}, (*FLAT, *FLAT), **ONE),
+]  # fmt: skip
+
+CONVOLUTION = [
+    Case(("M9",), "Conv1d", (4, 6, 3), {"stride": 2, "padding": 1}, LINE, **ONE),
+    Case(("M9",), "Conv1d", (4, 5, 3), {"padding": 1, "padding_mode": "replicate"}, LINE, **ONE),
+    Case(("M9",), "Conv2d", (4, 5, (3, 2)), {"padding": (1, 0), "dilation": 2, "bias": False},
+         IMAGE, **ONE),
+    Case(("M9",), "Conv2d", (4, 6, 3), {"groups": 2, "padding": "same"}, IMAGE, **ONE),
+    Case(("M9",), "Conv2d", (4, 3, 3), {"padding": 2, "padding_mode": "reflect"}, IMAGE, **ONE),
+    Case(("M9",), "Conv2d", (4, 3, 3), {"padding": "same", "padding_mode": "circular"}, IMAGE,
+         **ONE),
+    Case(("M9",), "Conv2d", (4, 8, 3), {"groups": 4, "stride": 2}, ((4, 5, 6),), **ONE),
+    Case(("M9",), "Conv3d", (2, 3, 2), {"stride": (1, 2, 1)}, VOLUME, **ONE),
+    Case((), "ConvTranspose1d", (4, 6, 3), {"stride": 2, "output_padding": 1}, LINE, **ONE),
+    Case((), "ConvTranspose2d", (4, 6, 3), {"stride": 2, "padding": 1, "groups": 2}, IMAGE, **ONE),
+    Case((), "ConvTranspose2d", (4, 2, 3), {"stride": 2, "padding": 1}, IMAGE,
+         given={"output_size": [10, 11]}, **ONE),
+    Case((), "ConvTranspose3d", (2, 3, 2), {"dilation": 2, "bias": False}, VOLUME, **ONE),
+    Case((), "Unfold", (2,), {"stride": 2, "padding": 1}, IMAGE, **ONE),
+    Case((), "Fold", ((5, 4), (2, 3)), {"padding": 1}, ((2, 12, 24),), **ONE),
+    Case((), "PixelShuffle", (2,), {}, IMAGE, **ONE),
+    Case((), "PixelUnshuffle", (3,), {}, ((2, 1, 6, 3),), **ONE),
+    Case((), "ChannelShuffle", (2,), {}, IMAGE, **ONE),
+    Case((), "Upsample", ((7, 4),), {}, IMAGE, **ONE),
+    Case((), "Upsample", (), {"scale_factor": 2}, LINE, **ONE),
+    Case((), "Upsample", (), {"scale_factor": 1.6, "mode": "linear"}, LINE, **ONE),
+    Case((), "Upsample", (), {"scale_factor": (1.7, 0.6), "mode": "bilinear"}, IMAGE, **ONE),
+    Case((), "Upsample", ((4, 9),), {"mode": "bicubic", "align_corners": True}, IMAGE, **ONE),
+    Case((), "Upsample", (), {"scale_factor": 1.5, "mode": "trilinear",
+                              "recompute_scale_factor": True}, VOLUME, **ONE),
+    Case((), "UpsamplingNearest2d", (), {"scale_factor": 3}, IMAGE, **ONE),
+    Case((), "UpsamplingBilinear2d", (), {"size": (8, 3)}, IMAGE, **ONE),
+]  # fmt: skip
+
+POOLED = np.array([[[0, 3, 5]] * 4] * 2)  # places of maxima
+CHANCE, CHANCE3 = (np.random.default_rng(0).uniform(size=s) for s in ((2, 4, 2), (1, 2, 3)))
+POOLING = [
+    Case((), "MaxPool1d", (2,), {}, LINE, **ONE),
+    Case((), "MaxPool2d", (3, 2), {"padding": 1, "return_indices": True}, IMAGE, **ONE),
+    Case((), "MaxPool2d", (2,), {"dilation": (2, 1), "stride": 1}, IMAGE, **ONE),
+    Case((), "MaxPool3d", (2,), {"ceil_mode": True}, VOLUME, **ONE),
+    Case((), "AvgPool1d", (2,), {"padding": 1}, LINE, **ONE),
+    Case((), "AvgPool2d", (3, 2), {"padding": 1, "count_include_pad": False}, IMAGE, **ONE),
+    Case((), "AvgPool2d", (3, 2), {"ceil_mode": True, "divisor_override": 5}, IMAGE, **ONE),
+    Case((), "AvgPool3d", (2,), {}, VOLUME, **ONE),
+    Case((), "LPPool1d", (2, 3), {"stride": 2}, LINE, **ONE),
+    Case((), "LPPool2d", (2.0, 2), {"ceil_mode": True}, IMAGE, **ONE),
+    Case((), "LPPool3d", (2, 2), {}, VOLUME, **ONE),
+    Case(("O27",), "AdaptiveAvgPool1d", (3,), {}, LINE, **ONE),
+    Case(("O27",), "AdaptiveAvgPool2d", ((1, 1),), {}, IMAGE, **ONE),
+    Case(("O27",), "AdaptiveAvgPool2d", ((3, None),), {}, IMAGE, **ONE),
+    Case(("O27",), "AdaptiveAvgPool3d", (2,), {}, VOLUME, **ONE),
+    Case(("O27",), "AdaptiveMaxPool1d", (3,), {}, LINE, **ONE),
+    Case(("O27",), "AdaptiveMaxPool2d", (3,), {"return_indices": True}, IMAGE, **ONE),
+    Case(("O27",), "AdaptiveMaxPool3d", (2,), {}, VOLUME, **ONE),
+    Case(("O29",), "MaxUnpool1d", (2,), {}, ((2, 4, 3), POOLED), **ONE),
+    Case(("O29",), "MaxUnpool2d", (2,), {}, ((2, 4, 1, 3), POOLED[:, :, None]),
+         given={"output_size": [3, 7]}, **ONE),
+    Case(("O29",), "MaxUnpool3d", (2, 1), {"padding": 0},
+         ((2, 4, 1, 1, 3), POOLED[:, :, None, None]), **ONE),
+    Case((), "FractionalMaxPool2d", (2, (3, 4)), {"_random_samples": CHANCE}, IMAGE,
+         printed=False, modes=("eval",)),
+    Case((), "FractionalMaxPool3d", (2,), {"output_ratio": 0.7, "_random_samples": CHANCE3}, VOLUME,
+         printed=False, modes=("eval",)),
+]  # fmt: skip
+
+PADDING_LAYERS = [
+    Case((), "ConstantPad1d", ((1, 2), 3.5), {}, LINE, **ONE),
+    Case((), "ConstantPad2d", ((1, 0, 2, -1), 0.5), {}, IMAGE, **ONE),
+    Case((), "ConstantPad3d", (1, -2.0), {}, VOLUME, **ONE),
+    Case((), "ZeroPad1d", (1,), {}, LINE, **ONE),
+    Case((), "ZeroPad2d", ((2, 1, 0, 3),), {}, IMAGE, **ONE),
+    Case((), "ZeroPad3d", (1,), {}, VOLUME, **ONE),
+    Case((), "ReflectionPad1d", (2,), {}, LINE, **ONE),
+    Case((), "ReflectionPad2d", ((1, 2, 0, 1),), {}, IMAGE, **ONE),
+    Case((), "ReflectionPad3d", (1,), {}, VOLUME, **ONE),
+    Case((), "ReplicationPad1d", ((3, 0),), {}, LINE, **ONE),
+    Case((), "ReplicationPad2d", (1,), {}, IMAGE, **ONE),
+    Case((), "ReplicationPad3d", (1,), {}, VOLUME, **ONE),
+    Case((), "CircularPad1d", (2,), {}, LINE, **ONE),
+    Case((), "CircularPad2d", ((1, 2, 3, 0),), {}, IMAGE, **ONE),
+    Case((), "CircularPad3d", (1,), {}, VOLUME, **ONE),
+]  # fmt: skip
+
+ACTIVATIONS = [
+    *(Case((), name, (), {}, FLAT, **ONE) for name in (
+        "ReLU", "ReLU6", "SELU", "SiLU", "Mish", "Hardswish", "Hardsigmoid", "Sigmoid", "Tanh",
+        "LogSigmoid", "Softsign", "Tanhshrink", "LeakyReLU", "ELU", "CELU", "Hardtanh", "Softplus",
+        "Softshrink", "Hardshrink", "GELU", "PReLU", "RReLU",
+    )),
+    Case((), "LeakyReLU", (0.2,), {"inplace": False}, FLAT, **ONE),
+    Case((), "ELU", (0.5,), {}, FLAT, **ONE), Case((), "CELU", (0.5,), {}, FLAT, **ONE),
+    Case((), "Hardtanh", (-0.5, 0.7), {}, FLAT, **ONE),
+    Case((), "Threshold", (0.1, 2.0), {}, FLAT, **ONE),
+    Case((), "Softplus", (2.0, 1.0), {}, FLAT, **ONE),
+    Case((), "Softshrink", (0.3,), {}, FLAT, **ONE),
+    Case((), "Hardshrink", (0.3,), {}, FLAT, **ONE),
+    Case((), "GELU", ("tanh",), {}, FLAT, **ONE),
+    Case((), "RReLU", (0.25, 0.25), {}, FLAT),
+    Case(("O9",), "GLU", (0,), {}, ((4, 3),), **ONE),
+    Case(("O10",), "PReLU", (4, 0.1), {}, IMAGE, **ONE),
+    Case(("O8", "O9"), "Softmax", (1,), {}, FLAT, **ONE),
+    Case(("O8", "O9"), "LogSoftmax", (-1,), {}, LINE, **ONE),
+    Case(("O8", "O9"), "Softmin", (0,), {}, FLAT, **ONE),
+    Case(("O8", "O9"), "Softmax2d", (), {}, IMAGE, **ONE),
+    *(Case(("M7",), name, (0.0,), {}, IMAGE) for name in ("Dropout", "AlphaDropout")),
+    *(Case(("M7",), name, (0.4,), {}, shape, **ONE) for name, shape in (
+        ("Dropout", FLAT), ("Dropout1d", LINE), ("Dropout2d", IMAGE), ("Dropout3d", VOLUME),
+        ("AlphaDropout", FLAT), ("FeatureAlphaDropout", IMAGE),
+    )),
+    Case((), "CrossMapLRN2d", (3,), {"alpha": 0.5, "k": 2.0}, IMAGE, **ONE),
+]  # fmt: skip
+
+CASES: list[Case] = [
+    *NORMALISATION, *RECURRENT, *ATTENTION, *TRANSFORMER, *LINEAR, *CONVOLUTION, *POOLING,
+    *PADDING_LAYERS, *ACTIVATIONS,
+]  # fmt: skip

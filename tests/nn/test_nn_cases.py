@@ -91,8 +91,9 @@ def test_state_goes_both_ways(case: Case) -> None:
 
 def twins(case: Case, dtype: str) -> tuple[nn.Module, torch.nn.Module]:
     """Both layers with the same state, of which every float parameter is moved a little."""
-    ours = getattr(nn, case.name)(*case.arguments, **case.options).to(dtype)
-    make = case.twin or (lambda: getattr(torch.nn, case.name)(*case.arguments, **case.options))
+    ours = getattr(nn, case.name)(*case.arguments, **tensors(case.options, ad.tensor)).to(dtype)
+    options = tensors(case.options, torch.tensor)
+    make = case.twin or (lambda: getattr(torch.nn, case.name)(*case.arguments, **options))
     torch.manual_seed(0)
     theirs = make().to(getattr(torch, dtype))
     with torch.no_grad():
@@ -102,6 +103,10 @@ def twins(case: Case, dtype: str) -> tuple[nn.Module, torch.nn.Module]:
     assert list(ours.state_dict()) == list(state)
     ours.load_state_dict(state)
     return ours, theirs
+
+
+def tensors(options: dict[str, Any], make: Any) -> dict[str, Any]:
+    return {k: make(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
 
 
 def switch(ours: nn.Module, theirs: torch.nn.Module, mode: str) -> None:

@@ -264,10 +264,20 @@ def test_sequential(segments: int) -> None:
     assert gradients(ad.checkpoint_sequential(net, segments, x).sum(), *leaves) == expected
 
 
-@pytest.mark.parametrize("segments", [0, 3, True])
-def test_a_wrong_number_of_segments(segments: Any) -> None:
-    with pytest.raises(ad.AdjointError, match="segments for 2 functions"):
-        ad.checkpoint_sequential([ad.sin, ad.cos], segments, ad.ones(1))
+@pytest.mark.parametrize(
+    ("functions", "segments", "message"),
+    [
+        ([ad.sin, ad.cos], 0, "0 segments for 2 functions"),
+        ([ad.sin, ad.cos], 3, "3 segments for 2 functions"),
+        ([ad.sin, ad.cos], True, "segments"),
+        ([ad.sin, ad.cos], 1.5, "segments"),
+        ([ad.sin, 3], 1, "a function"),
+        (3, 1, "a list of functions"),
+    ],
+)
+def test_wrong_arguments_of_sequential(functions: Any, segments: Any, message: str) -> None:
+    with pytest.raises(ad.AdjointError, match=message):
+        ad.checkpoint_sequential(functions, segments, ad.ones(1))
 
 
 def test_under_the_name_of_pytorch() -> None:

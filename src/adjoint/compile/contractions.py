@@ -31,11 +31,11 @@ from adjoint.compile.lower import buffer, template
 from adjoint.compile.thin import across_kernel
 from adjoint.compile.views import View, whole
 from adjoint.compile.whole_numbers import integer_kernel
-from adjoint.compile.windows import Conv, conv_kernels, conv_takes_after
+from adjoint.compile.windows import Conv, conv_kernels
 from adjoint.ir.node import Node
 from adjoint.runtime.threads import get_num_threads
 
-__all__ = ["Conv", "conv_kernels", "conv_takes_after", "dot_kernel", "dot_packed", "packed_b"]
+__all__ = ["Conv", "conv_kernels", "dot_kernel", "dot_packed", "packed_b"]
 
 
 def can_multiply(dtype: DType) -> bool:

@@ -224,6 +224,9 @@ class Instance:
 
     def _reader(self, node: Node, shape: Shape) -> Callable[[], Any]:
         """What gives the buffer of ``node`` as an array."""
+        if 0 in shape:  # nothing is written there, so it has no place
+            nothing = np.empty(shape, node.dtype.numpy)
+            return lambda: nothing
         _, spot, found = locate(self.program.scope, node)
         if spot is None:
             value = constant_of(found)

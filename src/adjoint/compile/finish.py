@@ -7,9 +7,7 @@ from math import prod
 
 from adjoint.compile.contractions import Conv, can_multiply, conv_kernels, dot_kernel
 from adjoint.compile.kernel import Kernel
-from adjoint.compile.lower import buffer
-from adjoint.compile.rewire import rewired
-from adjoint.compile.views import View, whole
+from adjoint.compile.views import View
 from adjoint.ir.node import Node
 
 
@@ -26,32 +24,22 @@ def reads_views(node: Node) -> bool:
     return not any(i > 1 and s > 1 for i, s in spread)
 
 
-def takes_after(node: Node) -> bool:
-    """Whether loops may finish the blocks of the result of ``node``."""
-    assert node.op is not None
-    return node.op.name == "dot" and reads_views(node)
-
-
 def columns_of(node: Node) -> int:
     """Columns of the result seen as a matrix: the last axis, or all places of an image."""
     assert node.op is not None
     return node.shape[-1] if node.op.name == "dot" else prod(node.shape[2:])
 
 
-def contract(
-    node: Node, views: Sequence[View], out: Node, after: Kernel | None
-) -> Sequence[Kernel] | None:
-    """The kernels of a ``dot`` or ``conv`` into the buffer of ``out``; None: left to NumPy."""
+def contract(node: Node, views: Sequence[View], after: Kernel | None) -> list[Kernel] | None:
+    """The kernels of a ``dot`` or ``conv``; ``after`` is left out where it cannot finish blocks.
+    None: left to NumPy."""
     assert node.op is not None and node.args is not None
     if not reads_views(node):
         return None
-    # the buffer may be that of a reshape of the result
-    to = out if out.shape == node.shape else buffer(node.shape, node.dtype)
     if node.op.name == "conv":
-        found = conv_kernels(views[0], views[1], to, Conv(**node.params), after)
+        found = conv_kernels(views[0], views[1], node, Conv(**node.params), after)
         assert found is not None, "views of floats are convolved"
-    else:
-        product = dot_kernel(views[0], views[1], to, after)
-        assert product is not None, "views of floats with few batch axes are multiplied"
-        found = [product]
-    return found if to is out else rewired(found, {to: whole(out)})
+        return found
+    product = dot_kernel(views[0], views[1], node, after)
+    assert product is not None, "views of floats with few batch axes are multiplied"
+    return [product]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
 from adjoint.base.shape import Shape
 from adjoint.compile.assemble import along, concat_kernels, kernels_of, pad_kernels
+from adjoint.compile.contractions import dot_packed, packed_b
 from adjoint.compile.expand import expand, without_marks
-from adjoint.compile.finish import columns_of, contract, reads_views, takes_after
+from adjoint.compile.finish import columns_of, contract, reads_views
 from adjoint.compile.group import Group, Grouping, Use, walk_views
 from adjoint.compile.kernel import Host, Kernel, Repeat, Step
 from adjoint.compile.loop_values import special
@@ -59,8 +61,10 @@ def is_loop(node: Node) -> bool:
 class Fuser:
     """The passes over a graph. Another backend overrides how steps are made of nodes."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, fixed: Sequence[Node] = ()) -> None:
         self.graph = graph
+        self.fixed = set(fixed)  # inputs that stay the same when the graph runs again and again
+        self.packed: dict[View, tuple[Kernel, Node, Node]] = {}
         self.through: dict[Node, Node] = {}  # view -> what it shows
         self.seen: dict[Node, View] = {}
         self.computed: list[Node] = []
@@ -214,7 +218,7 @@ class Fuser:
 
     def can_finish(self, group: Group, node: Node) -> bool:
         """Whether the loops of ``group`` go over the result of ``node`` element by element."""
-        if group.opaque or group.reduces or 0 in node.shape or not takes_after(node):
+        if group.opaque or group.reduces or 0 in node.shape or not reads_views(node):
             return False
         for member in group.members:
             for slot, arg in enumerate(member.args or ()):
@@ -254,14 +258,31 @@ class Fuser:
             assert found is not None
             last, out = found
         views = [self.seen.get(a) or whole(a) for a in self.given.get(node, node.args or ())]
-        kernels = contract(node, views, out, last)
-        if kernels is not None and (last is None or any(k.after is last for k in kernels)):
-            return list(kernels)
-        kernels = contract(node, views, node, None)
-        rest = self.loops(after) if after is not None else []
+        kernels = self.packed_product(node, views, last) or contract(node, views, last)
         if kernels is None:
-            return [Host(node, tuple(v.node for v in views), (node,)), *rest]
-        return [*kernels, *rest]
+            steps: list[Step] = [Host(node, tuple(v.node for v in views), (node,))]
+        elif last is not None and any(k.after is last for k in kernels):
+            return [*(rewired(kernels, {node: whole(out)}) if out is not node else kernels)]
+        else:
+            steps = [*kernels]
+        return [*steps, *(self.loops(after) if after is not None else [])]
+
+    def packed_product(
+        self, node: Node, views: list[View], after: Kernel | None
+    ) -> list[Kernel] | None:
+        """A product with a matrix that stays the same in every turn of a loop: packed before."""
+        assert node.op is not None
+        a, b = views
+        if node.op.name != "dot" or b.node not in self.fixed or len(a.shape) != 2:
+            return None
+        if b not in self.packed:
+            found = packed_b(b)
+            if found is None:
+                return None
+            kernel, panels = found
+            self.packed[b] = (kernel, panels, buffer(panels.shape, panels.dtype))
+        product = dot_packed(a, self.packed[b][2], node, after)
+        return None if product is None else [product]
 
     def loops(self, group: Group) -> list[Step]:
         if all(0 in m.shape for m in group.stored):
@@ -282,7 +303,7 @@ class Fuser:
             return concat_kernels(node, views)
         results = self.results(node)
         if node.op.name == "loop" and (found := self.repeat(node, views, results)) is not None:
-            return [found]
+            return found
         rule = template_of(name_of(node))
         kernels = None
         if rule is not None:
@@ -298,17 +319,24 @@ class Fuser:
                 return [*rewired(kernels, dict(zip(stand_ins, views, strict=True)))]
         return [Host(node, tuple(v.node for v in views), results)]
 
-    def repeat(self, node: Node, views: list[View], results: tuple[Node, ...]) -> Repeat | None:
+    def repeat(self, node: Node, views: list[View], results: tuple[Node, ...]) -> list[Step] | None:
         """A native loop; None when something in its body is left to NumPy."""
         params = node.params
         body = prepare(params["body"])
-        inside = fuse(body)
+        moving = params["carries"] + params["scanned"]
+        fuser = Fuser(body, body.inputs[moving:])
+        inside = fuser.run()
         if any(isinstance(s, Host) for s in inside.steps):
             return None
-        return Repeat(
-            node, inside.steps, body.inputs, inside.outputs, params["carries"], params["scanned"],
-            params["length"], tuple(v.node for v in views), results,
+        outer = dict(zip(body.inputs, views, strict=True))
+        packing = [rewired([k], outer)[0] for k, _, _ in fuser.packed.values()]
+        inputs = (*body.inputs, *(inner for _, _, inner in fuser.packed.values()))
+        reads = (*(v.node for v in views), *(panels for _, panels, _ in fuser.packed.values()))
+        loop = Repeat(
+            node, inside.steps, inputs, inside.outputs, params["carries"], params["scanned"],
+            params["length"], reads, results,
         )  # fmt: skip
+        return [*packing, loop]
 
     def results(self, node: Node) -> tuple[Node, ...]:
         if node.parts is None:

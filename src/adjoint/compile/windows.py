@@ -96,14 +96,6 @@ def conv_kernels(
     return _by_phases(x, w, out, conv)
 
 
-def conv_takes_after(x: View, w: View, out: Node, conv: Conv) -> bool:
-    """Whether a kernel may finish the blocks of this convolution: ``conv_kernels`` drops it where
-    the result is not made in rows of channels and columns of places."""
-    probe = Kernel("probe", "", lambda target: "", (), ())
-    found = conv_kernels(x, w, out, conv, probe)
-    return found is not None and any(kernel.after is probe for kernel in found)
-
-
 def whole_grid(w: View, out: Node, conv: Conv) -> Grid:
     """All taps and all places."""
     taps = tuple(

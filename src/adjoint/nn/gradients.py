@@ -11,6 +11,7 @@ import numpy as np
 from adjoint.base import errors
 from adjoint.ir.node import Node
 from adjoint.nn.module import Module
+from adjoint.nn.scaled import refuse_scaled
 from adjoint.tensors import arithmetic, elementwise, norms, reduction
 from adjoint.tensors.handle import Handle
 from adjoint.tensors.modes import no_grad
@@ -28,10 +29,11 @@ def clip_grad_norm_(
     """Scale all gradients by max_norm / total where their total norm is larger; gives that norm.
 
     The total is the norm of all gradients as one vector. ``foreach`` has no effect. Raises
-    GradError for a total that is not finite when ``error_if_nonfinite``. Source: Pascanu, Mikolov
-    and Bengio, ICML 2013.
+    GradError for a total that is not finite when ``error_if_nonfinite``, and for gradients that are
+    still multiplied by a loss scale. Source: Pascanu, Mikolov and Bengio, ICML 2013.
     """
     owners = _with_gradients(parameters)
+    refuse_scaled("clip_grad_norm_", owners)
     total = get_total_norm([p.grad for p in owners], norm_type)
     if error_if_nonfinite and not total.node.is_abstract and not isfinite(total.item()):
         raise errors.grad(
@@ -63,7 +65,9 @@ def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | Non
             "clip_grad_value_", f"clip_value cannot be negative, got {clip_value}",
             hint="the largest size an element may have",
         )  # fmt: skip
-    for parameter in _with_gradients(parameters):
+    owners = _with_gradients(parameters)
+    refuse_scaled("clip_grad_value_", owners)
+    for parameter in owners:
         assert parameter.grad is not None
         parameter.grad = elementwise.clamp(parameter.grad, -clip_value, clip_value).detach()
 

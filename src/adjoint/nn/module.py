@@ -12,14 +12,13 @@ from adjoint.base.errors import AdjointError
 from adjoint.base.tree import Rebuild
 from adjoint.ir.node import state
 from adjoint.nn.hidden import warn_of_hidden
+from adjoint.nn.hooks import Hook, call_hooked, entry
 from adjoint.nn.mode import mode
 from adjoint.nn.naming import place_error
-from adjoint.nn.parameter import Parameter
+from adjoint.nn.parameter import Buffer, Parameter
 from adjoint.nn.state import IncompatibleKeys, load_state, saved_state
 from adjoint.tensors.handle import Handle, RemovableHook
 from adjoint.tensors.tensor import Tensor
-
-Hook = Callable[..., Any]
 
 
 class Module:
@@ -37,13 +36,15 @@ class Module:
     _transient: set[str]
     _hooks: list[Hook]
     _pre_hooks: list[Hook]
+    _backward_hooks: list[Hook]
+    _backward_pre_hooks: list[Hook]
 
     def __init__(self) -> None:
         for name in ("_parameters", "_buffers", "_modules"):
             object.__setattr__(self, name, {})
         object.__setattr__(self, "_transient", set())
-        object.__setattr__(self, "_hooks", [])
-        object.__setattr__(self, "_pre_hooks", [])
+        for name in ("_hooks", "_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
+            object.__setattr__(self, name, [])
         object.__setattr__(self, "training", True)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -57,15 +58,9 @@ class Module:
         if state.capture is not None:  # a captured run is right for the mode it was recorded in
             state.capture.guard(lambda: self.training)
         try:
-            for hook in self._pre_hooks:
-                changed = hook(self, args)
-                if changed is not None:
-                    args = changed if isinstance(changed, tuple) else (changed,)
-            out = self.forward(*args, **kwargs)
-            for hook in self._hooks:
-                changed = hook(self, args, out)
-                out = out if changed is None else changed
-            return out
+            if self._pre_hooks or self._hooks or self._backward_hooks or self._backward_pre_hooks:
+                return call_hooked(self, args, kwargs)
+            return self.forward(*args, **kwargs)
         except AdjointError as error:
             place_error(error, self)
             raise
@@ -98,6 +93,9 @@ class Module:
                     hint=f"wrap it: nn.Parameter(...), or change its values: self.{name}.data = x",
                 )  # fmt: skip
         _forget(self, name)
+        if isinstance(value, Buffer):
+            self.register_buffer(name, value, value.persistent)
+            return
         object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
@@ -226,6 +224,21 @@ class Module:
             raise errors.unknown_name("get_parameter", target, known)
         return known[target]
 
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer at a dotted name. Raises ArgumentError with the nearest name."""
+        known = dict(self.named_buffers(remove_duplicate=False))
+        if target not in known:
+            raise errors.unknown_name("get_buffer", target, known)
+        return known[target]
+
+    def set_submodule(self, target: str, module: Module) -> None:
+        """Put ``module`` in the place of the one at a dotted name. Raises as ``get_submodule``."""
+        self.get_submodule(target)
+        path, _, name = target.rpartition(".")
+        if not name or not isinstance(module, Module):
+            raise errors.bad_argument("set_submodule", "module", module, "a module, under a name")
+        self.get_submodule(path)._modules[name] = module
+
     def apply(self, function: Callable[[Module], Any]) -> Module:
         """Call ``function`` on every module, children first."""
         for child in self.children():
@@ -298,9 +311,17 @@ class Module:
         """Floating parameters and buffers to bfloat16."""
         return self.to("bfloat16")
 
+    def type(self, dtype: object) -> Module:
+        """Floating parameters and buffers to ``dtype``."""
+        return self.to(dtype)
+
     def cpu(self) -> Module:
         """All parameters and buffers to the CPU."""
         return self.to("cpu")
+
+    def cuda(self, device: object = None) -> Module:
+        """All parameters and buffers to the GPU; raises where there is none."""
+        return self.to("cuda" if device is None else device)
 
     # --- state ---
 
@@ -322,15 +343,40 @@ class Module:
 
     # --- hooks, printing, trees ---
 
-    def register_forward_hook(self, hook: Hook) -> RemovableHook:
-        """Call ``hook(module, args, output)`` after forward; a result replaces the output."""
-        self._hooks.append(hook)
-        return RemovableHook(self._hooks, hook)
+    def register_forward_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False,
+        always_call: bool = False,
+    ) -> RemovableHook:  # fmt: skip
+        """Call ``hook(module, args, output)`` after forward; a result replaces the output.
 
-    def register_forward_pre_hook(self, hook: Hook) -> RemovableHook:
-        """Call ``hook(module, args)`` before forward; what it returns replaces the arguments."""
-        self._pre_hooks.append(hook)
-        return RemovableHook(self._pre_hooks, hook)
+        ``with_kwargs``: ``hook(module, args, kwargs, output)``. ``prepend``: before the hooks there
+        are. ``always_call``: also, with None for the output, when forward raises.
+        """
+        return _register(self._hooks, entry(hook, with_kwargs, always_call), prepend)
+
+    def register_forward_pre_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHook:
+        """Call ``hook(module, args)`` before forward; what it returns replaces the arguments.
+
+        ``with_kwargs``: ``hook(module, args, kwargs)``, which returns both or None.
+        """
+        return _register(self._pre_hooks, entry(hook, with_kwargs), prepend)
+
+    def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> RemovableHook:
+        """Call ``hook(module, grad_input, grad_output)`` when the gradients of the arguments are
+        known; what it returns replaces ``grad_input``. Both are tuples; None stands for arguments
+        without a gradient."""
+        return _register(self._backward_hooks, hook, prepend)
+
+    def register_full_backward_pre_hook(self, hook: Hook, prepend: bool = False) -> RemovableHook:
+        """Call ``hook(module, grad_output)`` when the gradients of the results are known; what it
+        returns replaces them."""
+        return _register(self._backward_pre_hooks, hook, prepend)
+
+    def register_backward_hook(self, hook: Hook) -> RemovableHook:
+        """``register_full_backward_hook`` under its older name."""
+        return self.register_full_backward_hook(hook)
 
     def extra_repr(self) -> str:
         """What stands between the brackets when the module is printed."""
@@ -368,6 +414,11 @@ def _with(module: Module, swap: dict[int, Any], done: dict[int, Module]) -> Modu
         object.__setattr__(twin, name, table)
     object.__setattr__(twin, "_buffers", dict(module._buffers))
     return twin
+
+
+def _register(hooks: list[Hook], hook: Hook, prepend: bool) -> RemovableHook:
+    hooks.insert(0 if prepend else len(hooks), hook)
+    return RemovableHook(hooks, hook)
 
 
 def _forget(module: Module, name: str) -> bool:

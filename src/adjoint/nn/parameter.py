@@ -28,3 +28,14 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"
+
+
+class Buffer(Tensor):
+    """A tensor that a Module keeps in its state and does not train, when set as an attribute."""
+
+    def __init__(self, data: Any = None, *, persistent: bool = True) -> None:
+        if data is None:
+            raise errors.not_a_tensor("Buffer", data, hint="nn.Buffer(adjoint.zeros(3, 4))")
+        source = data if isinstance(data, Handle) else as_tensor(data)
+        super().__init__(source.node)
+        self.persistent = persistent

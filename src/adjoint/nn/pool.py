@@ -58,13 +58,16 @@ class MaxPool3d(_MaxPool):
 
 
 class _MaxUnpool(Module):
+    axes = 0
     function: Callable[..., Any]
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
         super().__init__()
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
+        name = type(self).__name__
+        self.kernel_size = sizes(name, "kernel_size", kernel_size, self.axes, 1)
+        step = kernel_size if stride is None else stride
+        self.stride = sizes(name, "stride", step, self.axes, 1)
+        self.padding = sizes(name, "padding", padding, self.axes)
 
     def forward(self, input: Tensor, indices: Tensor, output_size: Any = None) -> Tensor:
         return type(self).function(
@@ -78,18 +81,21 @@ class _MaxUnpool(Module):
 class MaxUnpool1d(_MaxUnpool):
     """Maxima back in their places in (N, C, L)."""
 
+    axes = 1
     function = staticmethod(F.max_unpool1d)
 
 
 class MaxUnpool2d(_MaxUnpool):
     """Maxima back in their places in (N, C, H, W); see ``functional.max_unpool2d``."""
 
+    axes = 2
     function = staticmethod(F.max_unpool2d)
 
 
 class MaxUnpool3d(_MaxUnpool):
     """Maxima back in their places in (N, C, D, H, W)."""
 
+    axes = 3
     function = staticmethod(F.max_unpool3d)
 
 

@@ -14,6 +14,7 @@ from adjoint.ir.capture import known, suspended
 from adjoint.optim.step import Changing, Group, Number, State, Step, Ticks, later, plain, split
 from adjoint.tensors.creation import tensor
 from adjoint.tensors.handle import Handle, RemovableHook
+from adjoint.tensors.mistakes import StepWatch
 from adjoint.tensors.modes import enable_grad, no_grad
 from adjoint.tensors.tensor import Tensor
 
@@ -50,6 +51,7 @@ class Optimizer:
         self._layout = 0
         self._ticks = Ticks()
         self._changing = Changing()
+        self._mistakes = StepWatch(type(self).__name__)
         self._before: list[Callable[..., Any]] = []
         self._after: list[Callable[..., Any]] = []
         for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
@@ -96,6 +98,8 @@ class Optimizer:
             (group, [(p, p.grad) for p in group["params"] if p.grad is not None])
             for group in self.param_groups
         ]
+        first = next((active[0][0] for _, active in work if active), None)
+        self._mistakes.step(first, self._all() if first is None else [])
         self._prepare(work)
         known(lambda: self._layout)
         steps = self._steps()

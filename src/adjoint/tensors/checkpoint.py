@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from adjoint.base import errors
-from adjoint.base.arguments import as_function
+from adjoint.base.arguments import as_function, as_integer, as_items
 from adjoint.base.tree import flatten
 from adjoint.ir.batch import batch
+from adjoint.ir.capture import suspended
 from adjoint.ir.graph import Graph, record
 from adjoint.ir.node import (
     Hooks,
@@ -78,8 +79,15 @@ def checkpoint_sequential(
     unless 1 <= segments <= n.
     """
     children = getattr(functions, "children", None)
-    chain = list(functions if children is None else children())
-    if isinstance(segments, bool) or not 1 <= segments <= max(len(chain), 1):
+    chain = as_items(children() if callable(children) else functions)
+    if chain is None:
+        raise errors.bad_argument(
+            "checkpoint_sequential", "functions", functions, "a list of functions, or a Sequential"
+        )
+    for function in chain:
+        as_function("checkpoint_sequential", function)
+    segments = as_integer("checkpoint_sequential", "segments", segments)
+    if not 1 <= segments <= max(len(chain), 1):
         raise errors.argument(
             "checkpoint_sequential", f"{segments} segments for {len(chain)} functions",
             hint="use about the square root of the number of functions",
@@ -273,6 +281,51 @@ def _collector(into: list[Node]) -> Hooks:
     return hooks
 
 
+class _Late(Node):
+    """A node of a second computation: its value is computed when a derivative asks for it, so that
+    what no derivative needs (the last product of a segment, say) is not computed again."""
+
+    __slots__ = ()
+
+    def late(self) -> Any:
+        with suspended(), grad_mode(False):
+            stack: list[Node] = [self]
+            while stack:
+                node = stack[-1]
+                missing = [s for a in node.args or () if (s := _source(a)).value is None]
+                stack.extend(m for m in missing if isinstance(m, _Late))
+                if stack[-1] is node:
+                    stack.pop()
+                    _fill(node)
+        return self.value
+
+
+def _source(node: Node) -> Node:
+    """The node below broadcasts, whose values are made when they are read."""
+    while node.op is not None and node.op.lazy and node.args:
+        node = node.args[0]
+    return node
+
+
+def _fill(node: Node) -> None:
+    if node.value is None:
+        assert node.op is not None and node.args is not None
+        node.value = apply(node.op, node.args, node.params).value
+        if not node.needs_grad:
+            node.args = ()
+
+
+def _put_off(node: Node, args: tuple[Node, ...]) -> Node:
+    """The second computation of ``node``, from ``args``."""
+    assert node.op is not None
+    needs = state.grad and (node.parts is not None or node.dtype.kind == "f")
+    needs = needs and any(a.needs_grad for a in args)
+    kind = Node if node.op.lazy else _Late
+    made = kind(node.op, args, node.params, node.shape, node.dtype, None, needs)
+    made.parts = node.parts
+    return made
+
+
 class _Replay:
     """A graph run node by node; values are let go after their last use."""
 
@@ -289,11 +342,13 @@ class _Replay:
     def __call__(self, inputs: Sequence[Node]) -> list[Node]:
         env: dict[Node, Node] = dict(zip(self.graph.inputs, inputs, strict=True))
         before = state.grad
+        known = state.divert is None and not any(n.is_abstract for n in inputs)
         try:
             for node, gone in zip(self.graph.nodes, self._gone, strict=True):
                 assert node.op is not None and node.args is not None
                 state.grad = before and not node.stop
-                made = apply(node.op, tuple([env.get(a, a) for a in node.args]), node.params)
+                args = tuple([env.get(a, a) for a in node.args])
+                made = _put_off(node, args) if known else apply(node.op, args, node.params)
                 if node.hooks is not None:
                     made.hooks = node.hooks
                 env[node] = made

@@ -93,6 +93,8 @@ def _is_known(node: Node) -> bool:
 
 
 def _checked_path(op: str, path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise errors.bad_argument(op, "path", path, "the name of a file")
     found = Path(path)
     if found.suffix != SUFFIX:
         raise errors.argument(

@@ -162,8 +162,9 @@ class Graph(ir.Graph):
         if array.dtype != node.dtype.numpy:
             if isinstance(value, (Handle, np.ndarray)):
                 raise errors.wrong_dtype(
-                    f"{self.name}.run: feed {name!r}", array.dtype, node.dtype.name
-                )
+                    f"{self.name}.run: feed {name!r}", array.dtype, node.dtype.name,
+                    hint=f"convert it first: {name}.to(adjoint.{node.dtype.name})",
+                )  # fmt: skip
             array = array.astype(node.dtype.numpy)
         return array
 
@@ -271,6 +272,8 @@ def label(x: Any, name: str) -> Any:
     """``x`` itself; while a graph is recorded, it can be fetched from there by ``name``."""
     if not isinstance(x, Handle):
         raise errors.not_a_tensor("label", x)
+    if not isinstance(name, str):
+        raise errors.bad_argument("label", "name", name, "text")
     if state.capture is not None:
         state.capture.labels[name] = x.node
     return x

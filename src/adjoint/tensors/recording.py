@@ -12,6 +12,7 @@ from adjoint.base.tree import Rebuild, flatten
 from adjoint.ir.capture import Capture, capturing
 from adjoint.ir.graph import Graph
 from adjoint.ir.node import Node, Type, abstract, constant
+from adjoint.tensors.frozen import host_randomness
 from adjoint.tensors.handle import Handle, wrap
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class Captured:
             given = {i: wrap(node) for i, node in stand_ins}
             try:
                 args, kwargs = rebuild([given.get(first.get(id(x), -1), x) for x in leaves])
-                out = function(*args, **kwargs)
+                with host_randomness(getattr(function, "__name__", "the function")):
+                    out = function(*args, **kwargs)
                 before += [(h, node, None) for node, h in capture.adopted.items()]
                 changed = _changes(before)
             finally:

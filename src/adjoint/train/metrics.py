@@ -18,8 +18,9 @@ class Mean:
         self.total = 0.0
         self.count = 0
 
-    def update(self, value: float, count: int = 1) -> None:
-        """Add a mean over ``count`` samples, such as the loss of a batch."""
+    def update(self, value: float, count: int) -> None:
+        """Add a mean over ``count`` samples, such as the loss of a batch: a mean of the means of
+        batches, the last of which may be smaller, would not be that of the samples."""
         self.total += float(value) * count
         self.count += count
 

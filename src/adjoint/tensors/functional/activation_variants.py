@@ -59,7 +59,7 @@ def gumbel_softmax(
     x = wrap(floating(node_of(logits, "gumbel_softmax")))
     axis = as_axis("gumbel_softmax", dim, x.ndim)
     chance = random.rand(*x.shape, dtype=x.dtype, generator=generator)
-    noise = -log(-log(clamp(chance, min=1e-30)).clamp(min=1e-30))
+    noise = -log(clamp(-log(clamp(chance, min=1e-30)), min=1e-30))
     soft = softmax((x + noise) / tau, axis)
     if not hard:
         return soft

@@ -10,6 +10,7 @@ from adjoint import ops
 from adjoint.base import errors
 from adjoint.base.arguments import as_choice, as_number
 from adjoint.base.dtype import int64
+from adjoint.base.shape import numel
 from adjoint.ir.node import constant
 from adjoint.ops.rows import full
 from adjoint.tensors.arithmetic import logical_and, to_dtype, where
@@ -45,7 +46,7 @@ def embedding(
     if not scale_grad_by_freq or not out.requires_grad and not out.node.is_abstract:
         return out
     index = to_dtype(node_of(input, "embedding"), int64)
-    flat = ops.reshape(index, shape=(index.size,))
+    flat = ops.reshape(index, shape=(numel(index.shape),))
     counts = count_at(full(0, (weight.shape[0],), int64), flat)
     share = 1.0 / wrap(ops.gather(counts, index, batch=0)).to(out.dtype)
     return wrap(replaced((out * share.unsqueeze(-1)).node, ops.copy(out.node, stop=True)))
@@ -108,7 +109,7 @@ def _bags(input: Handle, offsets: Any, include_last: bool) -> tuple[Tensor, Tens
                 hint="each row is a bag; flatten the input to use offsets",
             )  # fmt: skip
         bags = np.repeat(np.arange(index.shape[0], dtype=np.int64), index.shape[1])
-        flat = ops.reshape(index, shape=(index.size,))
+        flat = ops.reshape(index, shape=(numel(index.shape),))
         return wrap(flat), wrap(constant(bags)), index.shape[0]
     if offsets is None:
         raise errors.argument(

@@ -10,6 +10,7 @@ import numpy as np
 from adjoint import ops
 from adjoint.base import errors
 from adjoint.base.arguments import as_choice, as_number
+from adjoint.base.shape import numel
 from adjoint.ir.node import Array, Node, constant
 from adjoint.tensors.elementwise import hypot
 from adjoint.tensors.functional.padding import pad
@@ -91,7 +92,7 @@ def _along(x: Tensor, axis: int, line: Sequence[float] | Array, mode: str) -> Te
     amounts = (reach, reach) if axis == -1 else (0, 0, reach, reach)
     node = pad(x, amounts, mode).node
     shape = (1, len(line)) if axis == -1 else (len(line), 1)
-    images = ops.reshape(node, shape=(node.size // (node.shape[-2] * node.shape[-1]), 1,
+    images = ops.reshape(node, shape=(numel(node.shape[:-2]), 1,
                                       *node.shape[-2:]))  # fmt: skip
     kernel = np.asarray(line, node.dtype.numpy).reshape(1, 1, *shape)
     out = _conv(images, constant(kernel))

@@ -9,7 +9,7 @@ import numpy as np
 
 from adjoint import ops
 from adjoint.base import errors
-from adjoint.base.shape import Shape
+from adjoint.base.shape import Shape, numel
 from adjoint.ir.node import Node, constant
 from adjoint.tensors.functional.conv import batched, conv1d, sizes, unbatched
 from adjoint.tensors.functional.linear import with_bias
@@ -124,7 +124,7 @@ def _local(
     found = ops.reshape(ops.permute(found, axes=(1, 2, 0)), shape=(x.shape[0], out, *places))
     if bias is not None:
         b = node_of(bias, op)
-        flat = ops.reshape(b, shape=(b.size,))
+        flat = ops.reshape(b, shape=(numel(b.shape),))
         found = with_bias(op, found, wrap(flat), (out, *places))
     return unbatched(found, single)
 

@@ -151,7 +151,7 @@ def _fractional(
     for axis, (size, k, m) in enumerate(zip(shape, kernel, wanted, strict=True)):
         line = _starts(chance[:, :, order[axis]], size, k, m).unsqueeze(-1) + arange(k)
         grid = places[:, :, :, None, :, None] * size + line[:, :, None, :, None, :]
-        places = reshape(grid, (n, c, places.shape[2] * m, places.shape[4 - 1] * k))
+        places = reshape(grid, (n, c, places.shape[2] * m, places.shape[3] * k))
     index = reshape(places, (n, c, -1))
     taken = reshape(reshape(wrap(node), (n, c, -1)).gather(2, index), places.shape)
     best = max_along(taken, -1)
