@@ -63,8 +63,19 @@ def test_layer_is_pytorchs(case: Case, dtype: str) -> None:
             run_both(case, ours, theirs, dtype, seed)
 
 
-@each
-@dtypes
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [
+        pytest.param(
+            c, dtype, id=f"{dtype}-{c}",
+            marks=[
+                *([pytest.mark.feature(*c.features)] if c.features else []),
+                *([pytest.mark.slow] if dtype == "float64" and c.modes == ("eval",) else []),
+            ],
+        )
+        for c in CASES for dtype in ("float64", "float32")
+    ],
+)  # fmt: skip
 def test_layer_captured(case: Case, dtype: str) -> None:
     """The same inside ``jit``: what is recorded at the first call runs for the second."""
     if not case.captured:

@@ -11,6 +11,8 @@ import numpy as np
 from adjoint.base.dtype import OF_NUMPY
 from adjoint.base.shape import Shape
 from adjoint.compile.eager import Sequel
+from adjoint.compile.fuse import fuse, prepare
+from adjoint.compile.kernel import Kernel
 from adjoint.compile.lower import buffer, name_of, template_of
 from adjoint.ir.node import Array, Node, Op, Type, abstract
 
@@ -67,5 +69,25 @@ def _ready(op: Op, types: Types, params: tuple[tuple[str, Any], ...]) -> Ready |
     node.stop, node.site = True, None
     results = (node,) if node.parts is None else tuple(buffer(t.shape, t.dtype) for t in parts)
     rule = template_of(name_of(node))
-    kernels = None if rule is None else rule(node, results)
+    if rule is None:
+        return _from_body(node, args, parts)
+    kernels = rule(node, results)
     return None if kernels is None else Ready(Sequel(kernels, (*args, *results)), parts)
+
+
+def _from_body(node: Node, args: tuple[Node, ...], parts: tuple[Type, ...]) -> Ready | None:
+    """The kernels of what a region stands for; None where a part of it is left to NumPy."""
+    region = node.params.get("region")
+    if region is None or region.body is None:
+        return None
+    static = {k: v for k, v in node.params.items() if k != "region"}
+    graph = prepare(region.graph([Type(a.shape, a.dtype) for a in args], static))
+    found = fuse(graph)
+    kernels = [s for s in found.steps if isinstance(s, Kernel)]
+    written = {place.node for kernel in kernels for place in kernel.writes}
+    whole = len(kernels) == len(found.steps) and set(found.outputs) <= written
+    plain = all(k.after is None for k in kernels) and len(set(found.outputs)) == len(parts)
+    read = {place.node for kernel in kernels for place in kernel.reads}
+    if not whole or not plain or any(node.value is not None for node in read):
+        return None
+    return Ready(Sequel(kernels, (*graph.inputs, *found.outputs)), parts)

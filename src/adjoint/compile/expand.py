@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from adjoint.ir.graph import Graph, recording
+from adjoint.ir.capture import noting
+from adjoint.ir.graph import Graph
 from adjoint.ir.node import Node, apply, grad_mode
 
 Keep = Callable[[Node], bool]
@@ -15,7 +16,9 @@ def expand(graph: Graph, keep: Keep) -> Graph:
     the region has no body. Copies, which only matter to derivatives, are left out, except those
     marked ``again``."""
     new: dict[Node, list[Node]] = {}
-    with recording(), grad_mode(False):
+    with noting(), grad_mode(False):  # a mask of many elements is not to be computed here
+        for node in graph.constants:
+            new[node] = [_small(node)]
         for node in graph.nodes:
             _place(node, new, keep)
     outputs = [new[o][0] if o in new else o for o in graph.outputs]
@@ -40,6 +43,13 @@ def without_marks(graph: Graph) -> Graph:
         return graph
     outputs = [new.get(o, o) for o in graph.outputs]
     return Graph(graph.inputs, outputs, graph.updates, graph.name)
+
+
+def _small(node: Node) -> Node:
+    """A constant; one that repeats another is recorded as such, and not stored in full."""
+    if node.op is None or not node.op.lazy or not node.args:
+        return node
+    return apply(node.op, (_small(node.args[0]),), node.params)
 
 
 def _place(node: Node, new: dict[Node, list[Node]], keep: Keep) -> None:

@@ -18,7 +18,7 @@ from adjoint.compile.lower import buffer, has_template, is_zero, name_of, templa
 from adjoint.compile.order import Unit, ordered
 from adjoint.compile.rewire import rewired
 from adjoint.compile.simplify import simplify
-from adjoint.compile.views import View, seen_through, whole
+from adjoint.compile.views import View, seen_through, stored, whole
 from adjoint.ir.graph import Graph
 from adjoint.ir.node import NO_PARAMS, Node
 from adjoint.ops.structure import copy
@@ -72,8 +72,10 @@ class Fuser:
         self.copies: dict[Node, Node] = {}
         self.outputs: tuple[Node, ...] = ()
         self.given: dict[Node, tuple[Node, ...]] = {}  # arguments that must lie densely
-        for node in (*graph.inputs, *graph.constants):
+        for node in graph.inputs:
             self.seen[node] = whole(node)
+        for node in graph.constants:
+            self.seen[node] = stored(node)
 
     def run(self) -> Fused:
         for node in self.graph.nodes:

@@ -48,6 +48,15 @@ def whole(node: Node) -> View:
     return View(node, node.shape, contiguous(node.shape))
 
 
+def stored(node: Node) -> View:
+    """A constant as it lies in memory: one that repeats another is not stored in full."""
+    if node.op is None or not node.op.lazy or not node.args:
+        return whole(node)
+    found = seen_through(node, stored(node.args[0]))
+    assert found is not None, "a broadcast is a view"
+    return found
+
+
 def seen_through(node: Node, view: View) -> View | None:
     """What the view op ``node`` shows of its argument, itself seen as ``view``; None where that is
     not affine (pad, concat, a reshape across a permutation)."""

@@ -122,6 +122,18 @@ def suspended() -> Generator[Capture | None]:
         state.capture, state.divert, state.recording = capture, divert, recording
 
 
+@contextmanager
+def noting() -> Generator[None]:
+    """Record every op inside the block, also one that could be computed from constants."""
+    before, state.divert = state.divert, record_op
+    state.recording += 1
+    try:
+        yield
+    finally:
+        state.divert = before
+        state.recording -= 1
+
+
 def live(read: Callable[[], float], dtype: DType) -> Any:
     """A number that may change from run to run: ``read()`` itself, or while capturing an input of
     ``dtype`` that is read anew at every run."""

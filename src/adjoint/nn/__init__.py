@@ -53,9 +53,7 @@ from adjoint.nn.margin import (
     TripletMarginWithDistanceLoss,
 )  # fmt: skip
 from adjoint.nn.module import Module
-from adjoint.nn.normalization import (
-    CrossMapLRN2d, GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm,
-)  # fmt: skip
+from adjoint.nn.normalization import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from adjoint.nn.noise import GaussianNoise, StochasticDepth
 from adjoint.nn.padding import (
     CircularPad1d, CircularPad2d, CircularPad3d, ConstantPad1d, ConstantPad2d, ConstantPad3d,
@@ -89,7 +87,7 @@ from adjoint.nn.upsampling import (
 
 __all__ = [
     "AddCoordinates", "Backbone", "Bottleneck", "Buffer", "ChannelShuffle", "ConvNormReLU",
-    "CoordConv2d", "CrossMapLRN2d", "EmbeddingBag", "FeatureAlphaDropout", "FractionalMaxPool2d",
+    "CoordConv2d", "EmbeddingBag", "FeatureAlphaDropout", "FractionalMaxPool2d",
     "FractionalMaxPool3d", "GEGLU", "GaussianBlur", "Inception", "LPPool1d", "LPPool2d", "LPPool3d",
     "LinearBottleneck", "LocallyConnected1d", "LocallyConnected2d", "MixedActivation", "Parallel",
     "ParameterDict", "PixelShuffle", "PixelUnshuffle", "RReLU", "Rational", "ReGLU", "Residual",

@@ -374,7 +374,9 @@ def _pairs(owner: str, given: Any) -> list[tuple[str, Any]]:
     found = as_items(given)
     pairs = [] if found is None else [as_items(pair) for pair in found]
     if found is None or not all(p is not None and len(p) == 2 for p in pairs):
-        raise errors.bad_argument(owner, "the argument", given, "a dict, or pairs of name and value")
+        raise errors.bad_argument(
+            owner, "the argument", given, "a dict, or pairs of name and value"
+        )
     return [(p[0], p[1]) for p in pairs if p is not None]
 
 

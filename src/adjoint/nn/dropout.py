@@ -36,15 +36,15 @@ class _Dropout(Module):
 
 
 class _Compensated(_Dropout):
-    def __init__(
-        self, p: float = 0.5, inplace: bool = False, compensate: str = "training"
-    ) -> None:
+    def __init__(self, p: float = 0.5, inplace: bool = False, compensate: str = "training") -> None:
         super().__init__(p, inplace)
         self.compensate = as_choice(
             f"{type(self).__name__} compensate", compensate, ["training", "inference"]
         )
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.p:
+            check_mode(self)
         return type(self).function(
             input, self.p, self.training, self.inplace, compensate=self.compensate
         )

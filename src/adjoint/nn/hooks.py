@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from adjoint.tensors.function import Context, Function
+from adjoint.tensors.gates import through
 from adjoint.tensors.handle import Handle
 
 if TYPE_CHECKING:
@@ -84,13 +84,11 @@ class _Watch:
     def enter(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The arguments, with those that carry gradients led through a gate."""
         self.count = len(args)
-        self.places = [
-            i for i, a in enumerate(args) if isinstance(a, Handle) and a.requires_grad
-        ]
+        self.places = [i for i, a in enumerate(args) if isinstance(a, Handle) and a.requires_grad]
         self.at_inputs = bool(self.places)
         if not self.at_inputs:
             return args
-        passed = _through(_Inlet, self, [args[i] for i in self.places])
+        passed = through([args[i] for i in self.places], self.inputs)
         given = list(args)
         for place, value in zip(self.places, passed, strict=True):
             given[place] = value
@@ -103,9 +101,8 @@ class _Watch:
         places = [i for i, o in enumerate(items) if isinstance(o, Handle) and o.requires_grad]
         if not places:
             return out
-        for place, value in zip(
-            places, _through(_Outlet, self, [items[i] for i in places]), strict=True
-        ):
+        passed = through([items[i] for i in places], self.outputs)
+        for place, value in zip(places, passed, strict=True):
             items[place] = value
         return type(out)(items) if type(out) in (tuple, list) else items[0] if not several else out
 
@@ -133,30 +130,3 @@ def _replaced(changed: Any, old: tuple[Any, ...]) -> tuple[Any, ...]:
     if changed is None:
         return old
     return changed if isinstance(changed, tuple) else (changed,)
-
-
-def _through(gate: type[Function], watch: _Watch, tensors: list[Any]) -> tuple[Any, ...]:
-    made = gate.apply(watch, *tensors)
-    return made if isinstance(made, tuple) else (made,)
-
-
-class _Inlet(Function):
-    @staticmethod
-    def forward(ctx: Context, watch: _Watch, *tensors: Any) -> Any:
-        ctx.watch = watch  # type: ignore[attr-defined]
-        return tensors if len(tensors) > 1 else tensors[0]
-
-    @staticmethod
-    def backward(ctx: Context, *gradients: Any) -> Any:
-        return (None, *ctx.watch.inputs(gradients))  # type: ignore[attr-defined]
-
-
-class _Outlet(Function):
-    @staticmethod
-    def forward(ctx: Context, watch: _Watch, *tensors: Any) -> Any:
-        ctx.watch = watch  # type: ignore[attr-defined]
-        return tensors if len(tensors) > 1 else tensors[0]
-
-    @staticmethod
-    def backward(ctx: Context, *gradients: Any) -> Any:
-        return (None, *ctx.watch.outputs(gradients))  # type: ignore[attr-defined]

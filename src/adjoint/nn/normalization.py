@@ -122,16 +122,6 @@ class LocalResponseNorm(Module):
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
-class CrossMapLRN2d(LocalResponseNorm):
-    """``LocalResponseNorm`` whose window is in the middle for an even ``size`` too: one channel
-    smaller."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        width = self.size - 1 + self.size % 2
-        alpha = self.alpha * width / self.size
-        return F.local_response_norm(input, width, alpha, self.beta, self.k)
-
-
 def register_affine(
     module: Module, shape: tuple[int, ...], weight: bool, bias: bool, dtype: object, device: object
 ) -> None:

@@ -88,10 +88,10 @@ class Watch:
         value = node.value
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "fV":
             return
-        if params.get("region") == "relu" and value.ndim > 1:
+        name = repr(params["region"]) if "region" in params else op.name
+        if name == "relu" and value.ndim > 1:
             self._relus.append((self._place(), float(1 - (value > 0).any(0).mean())))
         if not self.broken and not np.isfinite(value).all() and all(map(_finite, args)):
-            name = str(params.get("region", op.name))
             what = "NaN" if np.isnan(value).any() else "an infinity"
             self.broken.append(Broken(self._place(), name, what))
 
@@ -156,15 +156,26 @@ def misfit(module: Module, mean: Array, variance: Array, count: int) -> str | No
         return f"a variance is {old_variance.min():.3g}"
     momentum = getattr(module, "momentum", None)
     left = (1 - momentum) ** batches if momentum and batches is not None else 0.0
-    mean, variance = mean * (1 - left), variance * (1 - left) + left
     eps = float(getattr(module, "eps", 1e-5))
+    for share in {0.0, left}:  # a plain average holds nothing of the initial values
+        expected = mean * (1 - share), variance * (1 - share) + share
+        what = _distance((old_mean, old_variance), expected, eps, 5 / sqrt(count))
+        if what is None:
+            return None
+    return what
+
+
+def _distance(
+    old: tuple[Array, Array], expected: tuple[Array, Array], eps: float, chance: float
+) -> str | None:
+    old_mean, old_variance = old
+    mean, variance = expected
     alive = variance > 10 * eps
     if not alive.any():
         return None
     deviation = np.sqrt(variance[alive] + eps)
     shift = np.abs(old_mean - mean)[alive] / deviation
     ratio = np.sqrt(old_variance[alive] + eps) / deviation
-    chance = 5 / sqrt(count)
     if shift.max() > 3 * OFF + chance or sqrt((shift**2).mean()) > OFF + chance:
         worst = int(shift.argmax())
         return f"running means are up to {shift[worst]:.3g} standard deviations of the batch off"

@@ -78,7 +78,7 @@ class Backbone(Module):
         return f"name={self.name!r}"
 
 
-class _Reached(Exception):  # noqa: N818  (not an error: the way out of the model)
+class _Reached(Exception):
     def __init__(self, found: Any) -> None:
         super().__init__("the layer was reached")
         self.found = found

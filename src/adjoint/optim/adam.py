@@ -67,6 +67,8 @@ class Adam(Moments):
     as long. Source: Kingma and Ba, ICLR 2015, in PyTorch's form.
     """
 
+    compiles = True
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -119,6 +121,8 @@ class AdamW(Adam):
     p <- p (1 - lr * weight_decay) first. Source: Loshchilov and Hutter, ICLR 2019.
     """
 
+    compiles = True
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -147,6 +151,8 @@ class NAdam(Moments):
     p <- p - lr ((1 - mu_t) g / (1 - mu_1..mu_t) + mu_(t+1) m / (1 - mu_1..mu_(t+1))) / (sqrt(v /
     (1 - b2^t)) + eps). Source: Dozat, ICLR workshop 2016, in PyTorch's form.
     """
+
+    compiles = True
 
     def __init__(
         self,
@@ -282,6 +288,8 @@ class Adamax(Moments):
     """m <- b1 m + (1 - b1) g;  u <- max(b2 u, |g| + eps);  p <- p - lr / (1 - b1^t) * m / u.
     Source: Kingma and Ba, ICLR 2015, in PyTorch's form.
     """
+
+    compiles = True
 
     def __init__(
         self,

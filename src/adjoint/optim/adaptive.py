@@ -20,6 +20,8 @@ class Adagrad(Optimizer):
     s is a sum, so steps only get shorter. Source: Duchi, Hazan and Singer, JMLR 2011.
     """
 
+    compiles = True
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -64,6 +66,8 @@ class Adadelta(Optimizer):
     """s <- rho s + (1 - rho) g^2;  d = g sqrt(u + eps) / sqrt(s + eps);
     u <- rho u + (1 - rho) d^2;  p <- p - lr d. Source: Zeiler, arXiv:1212.5701.
     """
+
+    compiles = True
 
     def __init__(
         self,
@@ -110,6 +114,8 @@ class RMSprop(Optimizer):
     ``centered`` subtracts the square of the average gradient from s; ``momentum`` moves along
     b <- momentum b + d. Source: Tieleman and Hinton 2012; Graves, arXiv:1308.0850.
     """
+
+    compiles = True
 
     def __init__(
         self,

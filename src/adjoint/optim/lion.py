@@ -22,6 +22,8 @@ class Lion(Optimizer):
     2023.
     """
 
+    compiles = True
+
     def __init__(
         self,
         params: Iterable[Any],

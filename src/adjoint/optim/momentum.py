@@ -35,6 +35,8 @@ class Momentum(Optimizer):
     Source: Polyak 1964; Nesterov 1983; Sutskever et al., ICML 2013.
     """
 
+    compiles = True
+
     def __init__(
         self,
         params: Iterable[Any],

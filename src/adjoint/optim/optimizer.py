@@ -11,14 +11,17 @@ from adjoint.base import errors
 from adjoint.base.arguments import as_items, as_number
 from adjoint.base.dtype import int64
 from adjoint.ir.capture import known, suspended
+from adjoint.ir.node import state as engine
 from adjoint.optim.step import Changing, Group, Number, State, Step, Ticks, later, plain, split
 from adjoint.tensors.creation import tensor
 from adjoint.tensors.handle import Handle, RemovableHook
+from adjoint.tensors.jit import jit
 from adjoint.tensors.mistakes import StepWatch
 from adjoint.tensors.modes import enable_grad, no_grad
 from adjoint.tensors.tensor import Tensor
 
 Active = list[tuple[Tensor, Tensor]]
+PATIENCE = 2  # steps with the same parameters before they are compiled
 
 
 class Optimizer:
@@ -52,10 +55,17 @@ class Optimizer:
         self._ticks = Ticks()
         self._changing = Changing()
         self._mistakes = StepWatch(type(self).__name__)
+        self._last: tuple[int, ...] = ()
+        self._repeats = 0
+        self._programs: dict[tuple[int, ...], jit] = {}
         self._before: list[Callable[..., Any]] = []
         self._after: list[Callable[..., Any]] = []
         for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
             self.add_param_group(group)
+
+    compiles = False
+    """Set to True in the body of a class whose updates read no values and are element by element,
+    so that compiled ones have the same bits. Not inherited: a subclass may do anything."""
 
     # --- for subclasses ---
 
@@ -86,25 +96,46 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         with no_grad():
-            self.apply()
+            self._use_gradients()
         for hook in self._after:
             hook(self, (closure,), {})
         return loss
 
-    def apply(self) -> None:
-        """Use the gradients that are there."""
+    def _use_gradients(self) -> None:
+        """Update what has a gradient; from the third step with the same parameters on as one
+        compiled program, where the class says that its updates can be captured."""
         self.was_stepped = True
-        work = [
-            (group, [(p, p.grad) for p in group["params"] if p.grad is not None])
-            for group in self.param_groups
-        ]
+        work = self._work()
         first = next((active[0][0] for _, active in work if active), None)
         self._mistakes.step(first, self._all() if first is None else [])
         self._prepare(work)
+        own = type(self).__dict__.get("compiles", False)
+        if engine.recording or engine.watch is not None or not own:
+            self.apply()
+            return
+        key = tuple(id(p) for _, active in work for p, _ in active)
+        self._repeats = self._repeats + 1 if key == self._last else 0
+        self._last = key
+        if self._repeats < PATIENCE:
+            self.apply()
+            return
+        if key not in self._programs:
+            self._programs = {key: jit(self.apply)}
+        self._programs[key]()
+
+    def _work(self) -> list[tuple[Group, Active]]:
+        """The parameters that have a gradient, group by group."""
+        return [
+            (group, [(p, p.grad) for p in group["params"] if p.grad is not None])
+            for group in self.param_groups
+        ]
+
+    def apply(self) -> None:
+        """Use the gradients that are there."""
         known(lambda: self._layout)
         steps = self._steps()
         names = [n for n in self.defaults if n != "lr"]
-        for group, active in work:
+        for group, active in self._work():
             if active:
                 at = Step(group, self._changing, self._ticks, steps)
                 at.guard(names)

@@ -20,6 +20,8 @@ class SGD(Optimizer):
     et al., ICML 2013, in PyTorch's form.
     """
 
+    compiles = True
+
     def __init__(
         self,
         params: Iterable[Any],

@@ -9,6 +9,8 @@ from typing import Any
 
 from adjoint.base.advice import advise
 
+FRESH = 624  # where a Mersenne twister stands before its first draw
+
 
 @contextmanager
 def host_randomness(name: str) -> Generator[None]:
@@ -18,8 +20,8 @@ def host_randomness(name: str) -> Generator[None]:
     """
     before = _states()
     yield
-    for (library, old), (_, new) in zip(before, _states(), strict=False):
-        if old != new:
+    for library, (place, content) in _states().items():
+        if before.get(library, (FRESH, content)) != (place, content):
             advise(
                 f"jit: {name} draws numbers from {library}: they are drawn while it is recorded, "
                 "and every run gets the same",
@@ -28,14 +30,15 @@ def host_randomness(name: str) -> Generator[None]:
             )
 
 
-def _states() -> list[tuple[str, Any]]:
-    """The state of each library's global generator that was imported."""
-    found: list[tuple[str, Any]] = []
+def _states() -> dict[str, tuple[int, Any]]:
+    """Place and content of each library's global generator, if the library was imported."""
+    found: dict[str, tuple[int, Any]] = {}
     host = sys.modules.get("random")
     if host is not None:
-        found.append(("random", host.getstate()))
+        words = host.getstate()[1]
+        found["random"] = words[-1], words[:-1]
     numpy = sys.modules.get("numpy.random")
     if numpy is not None:
         inner = numpy.get_state(legacy=False)["state"]
-        found.append(("numpy.random", (inner["pos"], inner["key"].tobytes())))
+        found["numpy.random"] = int(inner["pos"]), inner["key"].tobytes()
     return found

@@ -161,7 +161,12 @@ class _Writer:
         }
 
     def constant(self, node: Node) -> dict[str, Any]:
-        return {"type": _type(node), "array": self.array(node.array("save"))}
+        """One that repeats a smaller array is written as this, whose shape is ``of``."""
+        value = node.array("save")
+        once = value[tuple(slice(None) if s else slice(0, 1) for s in value.strides)]
+        if once.size == value.size:
+            return {"type": _type(node), "array": self.array(value)}
+        return {"type": _type(node), "array": self.array(once), "of": list(once.shape)}
 
     def array(self, array: Array) -> str:
         name = f"constant.{len(self.arrays)}"
@@ -225,10 +230,7 @@ class _Reader:
             inputs = [abstract(_typed(entry["type"])) for entry in table["inputs"]]
             for entry, node in zip(table["inputs"], inputs, strict=True):
                 node.site = f"input {entry.get('name')!r} of a graph that was loaded"
-            constants = [
-                constant(self.numbers(e["array"], _typed(e["type"]))) for e in table["constants"]
-            ]
-            everything = [*inputs, *constants]
+            everything = [*inputs, *(self.constant(entry) for entry in table["constants"])]
             for entry in table["nodes"]:
                 everything.append(self.node(entry, everything))
         outputs = [everything[_place(o)] for o in table["outputs"]]
@@ -236,6 +238,14 @@ class _Reader:
         program = ir.Graph(inputs, outputs, updates, str(table["name"]))
         program.verify()
         return program, everything
+
+    def constant(self, entry: Any) -> Node:
+        of = _typed(entry["type"])
+        if "of" not in entry:
+            return constant(self.numbers(entry["array"], of))
+        once = Type(tuple(_place(n) for n in entry["of"]), of.dtype)
+        small = constant(self.numbers(entry["array"], once))
+        return apply(TABLE["broadcast"], (small,), {"shape": of.shape})
 
     def node(self, entry: Any, known: Sequence[Node]) -> Node:
         if entry["op"] not in TABLE:

@@ -131,7 +131,9 @@ def _drop(
     kept = _kept(1 - p, shape, generator)
     if shape != node.shape:
         kept = ops.broadcast(kept, shape=node.shape)
-    return _result(f"{op}_", select(kept, node if later else node * (1 / (1 - p)), 0), input, inplace)
+    return _result(
+        f"{op}_", select(kept, node if later else node * (1 / (1 - p)), 0), input, inplace
+    )
 
 
 def _check(op: str, p: float) -> None:

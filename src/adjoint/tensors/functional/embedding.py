@@ -43,7 +43,7 @@ def embedding(
     if max_norm is not None:
         _shorten(input, weight, max_norm, norm_type)
     out = rows_of(input, weight, padding_idx)
-    if not scale_grad_by_freq or not out.requires_grad and not out.node.is_abstract:
+    if not scale_grad_by_freq or (not out.requires_grad and not out.node.is_abstract):
         return out
     index = to_dtype(node_of(input, "embedding"), int64)
     flat = ops.reshape(index, shape=(numel(index.shape),))

@@ -61,16 +61,16 @@ def gaussian_kernel(sigma: Any, truncate: float = 4.0) -> Tensor:
     return wrap(constant(np.outer(rows, columns)))
 
 
-def _edges(
-    op: str, input: Handle, dim: int | None, mode: str, smooth: Sequence[float]
-) -> Tensor:
+def _edges(op: str, input: Handle, dim: int | None, mode: str, smooth: Sequence[float]) -> Tensor:
     x = _image(op, input, mode)
     if dim is None:
         return hypot(*(_edges(op, input, d, mode, smooth) for d in (-2, -1)))
     dim = dim - x.ndim if isinstance(dim, int) and dim >= 0 else dim
     if dim not in (-2, -1):
         raise errors.argument(
-            op, f"dim is one of the last two axes, got {dim}", hint="-2: along rows, -1: along columns"
+            op,
+            f"dim is one of the last two axes, got {dim}",
+            hint="-2: along rows, -1: along columns",
         )
     other = -3 - dim
     return _along(_along(x, dim, DIFFERENCE, mode), other, smooth, mode)

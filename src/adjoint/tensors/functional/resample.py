@@ -135,7 +135,9 @@ def channel_shuffle(input: Handle, groups: int) -> Tensor:
         )  # fmt: skip
     n, c, *rest = x.shape
     split = ops.reshape(x, shape=(n, g, c // g, *rest))
-    return wrap(ops.reshape(ops.permute(split, axes=(0, 2, 1, *range(3, split.ndim))), shape=x.shape))
+    return wrap(
+        ops.reshape(ops.permute(split, axes=(0, 2, 1, *range(3, split.ndim))), shape=x.shape)
+    )
 
 
 def by_matrix(x: Node, axis: int, matrix: Array) -> Node:

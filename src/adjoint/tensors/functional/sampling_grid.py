@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from adjoint.tensors.tensor import Tensor
 
 
-def affine_grid(
-    theta: Handle, size: Sequence[int], align_corners: bool | None = None
-) -> Tensor:
+def affine_grid(theta: Handle, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
     """Where an affine map (N, 2, 3) takes each pixel of an image of ``size`` (N, C, H, W): (N, H,
     W, 2) with x before y, both in [-1, 1]; or (N, 3, 4) and five sizes. See ``grid_sample``."""
     node = node_of(theta, "affine_grid")

@@ -34,7 +34,9 @@ from adjoint.ops.reduce import spread
 from adjoint.ops.rows import Wanted, full, with_batch, zeros_like
 from adjoint.ops.structure import call, results
 from adjoint.tensors.arithmetic import to_dtype
-from adjoint.tensors.regions import region
+from adjoint.tensors.regions import or_template, region
+
+LARGE = 1 << 15  # elements from which compiled kernels are worth their call
 
 
 def _wider(dtype: DType) -> DType:
@@ -204,6 +206,10 @@ def _gradient_type(
     return tuple(found) if len(found) > 1 else found[0]
 
 
+def _size(first: Array, *_: Array, **static: Any) -> int:
+    return first.size
+
+
 def _vmap(op: Op, size: int, batched: Sequence[bool], args: Sequence[Node], static: Params) -> Node:
     """Every argument gets the batch, so that weights have their own sums for each example."""
     moved = dict(static)
@@ -216,7 +222,11 @@ def _vmap(op: Op, size: int, batched: Sequence[bool], args: Sequence[Node], stat
 
 
 standardize_gradient = region(
-    "standardize_gradient", _gradient_body, kernel=_gradient_kernel, infer=_gradient_type,
-    vmap=_vmap,
+    "standardize_gradient", _gradient_body,
+    kernel=or_template(_gradient_kernel, lambda: standardize_gradient, _size, LARGE, 0),
+    infer=_gradient_type, vmap=_vmap,
 )  # fmt: skip
-standardize = region("standardize", _body, kernel=_kernel, infer=_type, vjp=_vjp, vmap=_vmap)
+standardize = region(
+    "standardize", _body, kernel=or_template(_kernel, lambda: standardize, _size, LARGE, 0),
+    infer=_type, vjp=_vjp, vmap=_vmap,
+)  # fmt: skip
