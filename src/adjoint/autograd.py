@@ -11,6 +11,7 @@ from adjoint.ir.node import grad_mode
 from adjoint.ir.reverse import backward as reverse
 from adjoint.ops.rows import zeros_like
 from adjoint.tensors.anomaly import detect_anomaly
+from adjoint.tensors.creation import as_tensor
 from adjoint.tensors.function import Context, Function
 from adjoint.tensors.handle import Handle, after_backward, run_backward, seed_of, within, wrap
 from adjoint.tensors.leaks import GraphLeakWarning, detect_leaks
@@ -67,6 +68,12 @@ def backward(
     run_backward(items, list(given or [None] * len(items)), retain_graph, create_graph, inputs)
 
 
+def Variable(data: Any, requires_grad: bool = False) -> Any:
+    """A tensor with the values of ``data`` and no history: what PyTorch had before tensors could
+    require grad."""
+    return as_tensor(data).detach().requires_grad_(requires_grad)
+
+
 def graph(outputs: Handle | Sequence[Handle], name: str = "graph") -> Graph:
     """The computation that led to ``outputs``: a Graph whose inputs are the leaves.
 
@@ -80,6 +87,6 @@ def graph(outputs: Handle | Sequence[Handle], name: str = "graph") -> Graph:
 
 
 __all__ = [
-    "Context", "Function", "GraphLeakWarning", "backward", "detect_anomaly",
+    "Context", "Function", "GraphLeakWarning", "Variable", "backward", "detect_anomaly",
     "detect_leaks", "grad", "graph",
 ]  # fmt: skip

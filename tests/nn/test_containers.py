@@ -79,7 +79,8 @@ def test_dicts_and_lists_of_parameters_are_pytorchs() -> None:
 def test_wrong_containers() -> None:
     box = nn.Sequential(nn.Tanh())
     for wrong in (
-        lambda: box.pop(3), lambda: box + nn.ModuleList(), lambda: box * 0, lambda: box.insert(5, box),
+        lambda: box.pop(3), lambda: box + nn.ModuleList(), lambda: box * 0,
+        lambda: box.insert(5, nn.Tanh()),
         lambda: nn.ModuleDict({"a": nn.Tanh()})["b"], lambda: nn.ModuleDict([1, 2]),
         lambda: nn.ParameterDict({"a": ad.ones(1)})["b"], lambda: nn.ParameterDict({"keys": 1}),
         lambda: nn.ParameterList(3), lambda: nn.ParameterList([1])[1],

@@ -288,7 +288,7 @@ def test_gradients_cleared_before_they_were_used() -> None:
 
 
 def test_captured_loops() -> None:
-    model = net()
+    model = nn.Linear(3, 1)
     opt = ad.optim.SGD(model.parameters(), lr=0.01)
 
     @ad.jit
@@ -300,7 +300,7 @@ def test_captured_loops() -> None:
         for _ in range(3):
             wrong(X)
     for order in ("first", "last", "outside"):
-        model = net()
+        model = nn.Linear(3, 1)
         opt = ad.optim.SGD(model.parameters(), lr=0.01)
 
         def right(x: Any, model: Any = model, opt: Any = opt, order: str = order) -> None:
@@ -312,14 +312,14 @@ def test_captured_loops() -> None:
                 opt.zero_grad()
 
         step = ad.jit(right)
-        for x in (X, X, X[:4], X):
+        for x in (X, X[:4], X):
             if order == "outside":
                 opt.zero_grad()
             step(x)
 
 
 def test_captured_accumulation_is_no_mistake() -> None:
-    model = net()
+    model = nn.Linear(3, 1)
     opt = ad.optim.SGD(model.parameters(), lr=0.01)
     add = ad.jit(lambda x: model(x).sum().backward())
 
@@ -396,7 +396,7 @@ def test_dropout_is_new_in_each_captured_step_and_equals_eager() -> None:
 
 @pytest.mark.parametrize(
     ("library", "draw"),
-    [("numpy.random", lambda: np.random.rand()), ("random", lambda: random.random())],  # noqa: NPY002
+    [("numpy.random", lambda: np.random.rand()), ("random", lambda: random.random())],
     ids=["numpy", "python"],
 )
 def test_frozen_random_numbers_of_others_are_said(library: str, draw: Callable[[], float]) -> None:
@@ -437,7 +437,8 @@ def test_wrapping_does_not_change_names() -> None:
     twin = net()
     twin.load_state_dict(model.state_dict())
     with model.eval_mode(), twin.eval_mode():
-        np.testing.assert_array_equal(ad.jit(twin)(X).numpy(), model(X).detach().numpy())
+        out = ad.jit(twin)(X).numpy()
+        np.testing.assert_allclose(out, model(X).detach().numpy(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model."])

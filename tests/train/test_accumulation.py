@@ -13,7 +13,7 @@ import adjoint as ad
 from adjoint import nn
 from adjoint.base.errors import ArgumentError
 from adjoint.nn import functional as F
-from adjoint.train import Accumulation
+from adjoint.train import Accumulation, train_epoch
 
 RNG = np.random.default_rng(0)
 X = ad.tensor(RNG.normal(size=(23, 5)))
@@ -74,7 +74,7 @@ def test_steps_equal_those_of_full_batches(captured: bool) -> None:
     window = Accumulation(optimizer, max_norm=0.3)
 
     def step() -> Any:
-        for part in cut(23, 8):
+        for part in cut(23, 12):
             window.backward(F.cross_entropy(net(X[part]), Y[part]), len(Y[part]))
         return window.step()
 
@@ -110,3 +110,17 @@ def test_old_gradients_and_empty_windows() -> None:
         window.backward(F.cross_entropy(net(X), Y), 23)
     window.step()
     window.backward(F.cross_entropy(net(X), Y), 23)
+
+
+def test_the_loop_accumulates_to_the_same_epoch() -> None:
+    found = []
+    for size, accumulate in ((12, 1), (4, 3), (3, 4)):  # the last step has fewer samples
+        net, optimizer = made()
+        parts = [(X[part], Y[part]) for part in cut(23, size)]
+        scores = train_epoch(
+            net, parts, optimizer, F.cross_entropy, progress=False, accumulate=accumulate
+        )
+        assert scores is not None
+        found.append(np.concatenate([p.detach().numpy().ravel() for p in net.parameters()]))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-9)
+    np.testing.assert_allclose(found[2], found[0], rtol=1e-9)

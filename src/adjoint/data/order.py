@@ -1,4 +1,4 @@
-"""Shuffled orders that depend on the seed and the epoch alone."""
+"""Shuffled orders and random samples that depend on seed, epoch and index alone."""
 
 from __future__ import annotations
 
@@ -14,3 +14,11 @@ def shuffled_order(count: int, seed: int, epoch: int = 0) -> np.ndarray:
     """
     key = np.array([seed % 2**64, epoch % 2**64], np.uint64)
     return np.argsort(np.random.Philox(key=key).random_raw(count), kind="stable")
+
+
+def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The random numbers of one sample in one epoch: a function of (seed, epoch, index) only, so
+    that they do not depend on which worker makes the sample, or on what was drawn before."""
+    key = np.array([seed % 2**64, epoch % 2**64], np.uint64)
+    counter = np.array([0, 0, 1, index % 2**64], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))

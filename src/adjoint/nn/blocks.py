@@ -118,9 +118,9 @@ class ConvNormReLU(Module):
 
 
 class Inception(Module):
-    """Four branches side by side, channels joined: 1x1; 1x1 then 3x3; 1x1 then 3x3; 3x3 maximum then
-    1x1. Names and arguments are torchvision's, whose third branch has a 3x3 where the paper has
-    5x5; ``kernel5=5`` gives the paper's. Source: Szegedy et al., CVPR 2015."""
+    """Four branches side by side, channels joined: 1x1; 1x1 then 3x3; 1x1 then 3x3; 3x3 maximum
+    then 1x1. Names and arguments are torchvision's, whose third branch has a 3x3 where the paper
+    has 5x5; ``kernel5=5`` gives the paper's. Source: Szegedy et al., CVPR 2015."""
 
     def __init__(
         self, in_channels: int, ch1x1: int, ch3x3red: int, ch3x3: int, ch5x5red: int, ch5x5: int,
@@ -162,7 +162,10 @@ class Parallel(Module):
         made = [branch(*args) for branch in self.branches]
         if self.join == "cat":
             return cat(made, self.dim)
-        return sum(made[1:], start=made[0])
+        total: Tensor = made[0]
+        for other in made[1:]:
+            total = total + other
+        return total
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, join={self.join!r}"

@@ -150,7 +150,7 @@ class DeadUnitMonitor:
         def hook(module: Module, args: tuple[Any, ...], out: Tensor) -> None:
             if out.node.is_abstract:
                 return
-            on = (out.detach().numpy() > 0).any(0)
+            on = np.asarray((out.detach().numpy() > 0).any(0))
             before = self._on.get(name)
             # sequences of another length count for themselves
             self._on[name] = on if before is None or before.shape != on.shape else before | on

@@ -120,9 +120,10 @@ class _Watch:
         whole: list[Any] = [None] * self.count
         for place, grad in zip(self.places, grads, strict=True):
             whole[place] = grad
-        shown = tuple(whole)
+        shown, grad_output = tuple(whole), self.grad_output
+        self.grad_output = ()  # not to be kept alive
         for hook in list(self.module._backward_hooks):
-            shown = _replaced(hook(self.module, shown, self.grad_output), shown)
+            shown = _replaced(hook(self.module, shown, grad_output), shown)
         return tuple(shown[i] for i in self.places)
 
 

@@ -119,13 +119,11 @@ class MixedActivation(Module):
     def __init__(self, functions: Sequence[Callable[[Any], Any]], dim: int = 1) -> None:
         super().__init__()
         given = list(functions)
-        places: dict[int, int] = {}
-        for function in given:
-            if isinstance(function, Module):
-                places.setdefault(id(function), len(places))
+        modules: dict[int, Module] = {id(f): f for f in given if isinstance(f, Module)}
+        places = {key: place for place, key in enumerate(modules)}
         self.dim = dim
         self.units = tuple(places.get(id(f), f) for f in given)  # modules by their place
-        self.learned = ModuleList({id(f): f for f in given if id(f) in places}.values())
+        self.learned = ModuleList(modules.values())
 
     def forward(self, input: Tensor) -> Tensor:
         modules = list(self.learned)

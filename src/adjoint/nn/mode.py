@@ -34,7 +34,8 @@ def mode(module: Module, training: bool) -> Generator[Module]:
 
 
 def check_mode(layer: Module) -> None:
-    """Warn once for each model of a layer that drops or normalises by batch while nothing can be trained.
+    """Warn, once for each model, of a layer that drops or normalises by batch where gradients are
+    off.
 
     Nothing is said inside ``train_mode()``, when the module that the user called is in ``eval()``
     (only parts of it were switched, on purpose), and when the user called the layer itself.

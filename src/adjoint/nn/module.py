@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -38,6 +39,7 @@ class Module:
     _pre_hooks: list[Hook]
     _backward_hooks: list[Hook]
     _backward_pre_hooks: list[Hook]
+    _state_hooks: defaultdict[str, list[Hook]]
 
     def __init__(self) -> None:
         for name in ("_parameters", "_buffers", "_modules"):
@@ -45,6 +47,7 @@ class Module:
         object.__setattr__(self, "_transient", set())
         for name in ("_hooks", "_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
             object.__setattr__(self, name, [])
+        object.__setattr__(self, "_state_hooks", defaultdict(list))
         object.__setattr__(self, "training", True)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -340,6 +343,28 @@ class Module:
         replace in the given names, e.g. ``{"module.": ""}``.
         """
         return load_state(self, state_dict, strict, assign, rename)
+
+    def get_extra_state(self) -> Any:
+        """What a subclass wants in its ``state_dict`` beside tensors; it also writes
+        ``set_extra_state(state)``."""
+        return NotImplemented
+
+    def register_state_dict_pre_hook(self, hook: Hook) -> RemovableHook:
+        """Call ``hook(module, prefix, keep_vars)`` before ``state_dict`` looks at this module."""
+        return _register(self._state_hooks["before saving"], hook, False)
+
+    def register_state_dict_post_hook(self, hook: Hook) -> RemovableHook:
+        """Call ``hook(module, state_dict, prefix, {})`` with the dict, which it may change."""
+        return _register(self._state_hooks["after saving"], hook, False)
+
+    def register_load_state_dict_pre_hook(self, hook: Hook) -> RemovableHook:
+        """Call ``hook(module, state_dict, prefix, {}, strict, [], [], [])`` with a copy of what is
+        loaded, which it may change."""
+        return _register(self._state_hooks["before loading"], hook, False)
+
+    def register_load_state_dict_post_hook(self, hook: Hook) -> RemovableHook:
+        """Call ``hook(module, incompatible_keys)`` after loading; it may change the lists."""
+        return _register(self._state_hooks["after loading"], hook, False)
 
     # --- hooks, printing, trees ---
 

@@ -75,10 +75,11 @@ class _Fractional(Module):
         self.output_size = output_size
         if output_size is not None:
             self.output_size = sizes(name, "output_size", output_size, self.axes, 1)
-        several = isinstance(output_ratio, (tuple, list)) or output_ratio is None
-        self.output_ratio = output_ratio if several else (output_ratio,) * self.axes
-        for ratio in self.output_ratio or ():
-            if not 0 < ratio < 1:
+        self.output_ratio: tuple[float, ...] | None = None
+        if output_ratio is not None:
+            several = isinstance(output_ratio, (tuple, list))
+            self.output_ratio = tuple(output_ratio) if several else (output_ratio,) * self.axes
+            if not all(0 < ratio < 1 for ratio in self.output_ratio):
                 raise errors.argument(
                     name, f"output_ratio lies between 0 and 1, got {output_ratio}", hint="0.5, say"
                 )

@@ -157,12 +157,12 @@ def misfit(module: Module, mean: Array, variance: Array, count: int) -> str | No
     momentum = getattr(module, "momentum", None)
     left = (1 - momentum) ** batches if momentum and batches is not None else 0.0
     eps = float(getattr(module, "eps", 1e-5))
-    for share in {0.0, left}:  # a plain average holds nothing of the initial values
-        expected = mean * (1 - share), variance * (1 - share) + share
-        what = _distance((old_mean, old_variance), expected, eps, 5 / sqrt(count))
-        if what is None:
-            return None
-    return what
+    old = old_mean, old_variance
+    moved = mean * (1 - left), variance * (1 - left) + left
+    chance = 5 / sqrt(count)
+    if _distance(old, (mean, variance), eps, chance) is None:  # as a plain average would be
+        return None
+    return _distance(old, moved, eps, chance)
 
 
 def _distance(

@@ -13,6 +13,8 @@ from adjoint.tensors.tensor import Tensor
 if TYPE_CHECKING:
     from adjoint.nn.module import Module
 
+EXTRA = "_extra_state"
+
 
 class StateDictError(errors.AdjointError, KeyError):
     """Names or shapes of a state_dict are not those of the module."""
@@ -25,32 +27,71 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-def saved_state(module: Module, prefix: str, keep_vars: bool) -> dict[str, Tensor]:
-    """Every parameter and persistent buffer, a shared one under each of its names."""
-    return {name: t if keep_vars else t.detach() for name, t in _entries(module, prefix)}
+def saved_state(module: Module, prefix: str, keep_vars: bool) -> dict[str, Any]:
+    """Every parameter and persistent buffer, a shared one under each of its names; between the
+    hooks of each module, those of the outermost first, and then last."""
+    parts = _parts(module, prefix)
+    for start, part in parts:
+        for hook in part._state_hooks["before saving"]:
+            hook(part, start, keep_vars)
+    found: dict[str, Any] = {}
+    for start, part in parts:
+        found.update((n, t if keep_vars else t.detach()) for n, t in _own(start, part))
+        found.update(_extra([(start, part)]))
+    for start, part in reversed(parts):
+        for hook in part._state_hooks["after saving"]:
+            hook(part, found, start, {})
+    return found
 
 
 def load_state(
     module: Module, given: dict[str, Any], strict: bool, assign: bool, rename: dict[str, str] | None
 ) -> IncompatibleKeys:
-    """See ``Module.load_state_dict``. Nothing is changed when an error is raised."""
+    """See ``Module.load_state_dict``. Nothing is changed when an error is raised, unless a hook
+    waits for the end: it may change the report."""
     named = {_renamed(k, rename): v for k, v in given.items()}
-    own = dict(_entries(module, ""))
-    missing = [k for k in own if k not in named]
-    unexpected = [k for k in named if k not in own]
+    parts = _parts(module, "")
+    for start, part in parts:
+        for hook in part._state_hooks["before loading"]:
+            hook(part, named, start, {}, strict, [], [], [])
+    own, extra = dict(_entries(module, "")), _extra(parts)
+    known = [*own, *extra]
+    missing = [k for k in known if k not in named]
+    unexpected = [k for k in named if k not in own and k not in extra]
     wrong = [
         f"{k}: {errors.dims(own[k].shape)} here, {errors.dims(tuple(v.shape))} given"
         for k, v in named.items()
         if k in own and tuple(v.shape) != own[k].shape
     ]
-    if wrong or (strict and (missing or unexpected)):
+    report = IncompatibleKeys(missing, unexpected)
+    later = [(p, hook) for _, p in reversed(parts) for hook in p._state_hooks["after loading"]]
+    if wrong or (strict and not later and (missing or unexpected)):
         shown = (missing, unexpected) if strict else ([], [])
-        raise _report(type(module).__name__, *shown, wrong, list(own))
+        raise _report(type(module).__name__, *shown, wrong, known)
     with no_grad():
         for name, value in named.items():
             if name in own:
                 _take(own[name], value, assign)
-    return IncompatibleKeys(missing, unexpected)
+    for start, part in parts:
+        if f"{start}{EXTRA}" in extra and f"{start}{EXTRA}" in named:
+            part.set_extra_state(named[f"{start}{EXTRA}"])
+    for part, hook in later:
+        hook(part, report)
+    if strict and (missing or unexpected):
+        raise _report(type(module).__name__, missing, unexpected, [], known)
+    return report
+
+
+def _parts(module: Module, prefix: str) -> list[tuple[str, Module]]:
+    """Every module with what its names begin with."""
+    found = module.named_modules(remove_duplicate=False)
+    return [(prefix + (f"{path}." if path else ""), part) for path, part in found]
+
+
+def _extra(parts: list[tuple[str, Module]]) -> dict[str, Any]:
+    """What modules want saved beside their tensors."""
+    found = {f"{start}{EXTRA}": part.get_extra_state() for start, part in parts}
+    return {name: value for name, value in found.items() if value is not NotImplemented}
 
 
 def _take(target: Tensor, value: Any, assign: bool) -> None:
@@ -59,16 +100,14 @@ def _take(target: Tensor, value: Any, assign: bool) -> None:
 
 
 def _entries(module: Module, prefix: str) -> list[tuple[str, Tensor]]:
-    found: list[tuple[str, Tensor]] = []
-    for path, part in module.named_modules(remove_duplicate=False):
-        start = prefix + (f"{path}." if path else "")
-        found += [(start + n, p) for n, p in part._parameters.items() if p is not None]
-        found += [
-            (start + n, b)
-            for n, b in part._buffers.items()
-            if b is not None and n not in part._transient
-        ]
-    return found
+    return [pair for start, part in _parts(module, prefix) for pair in _own(start, part)]
+
+
+def _own(start: str, part: Module) -> list[tuple[str, Tensor]]:
+    """What one module holds itself."""
+    found = [(start + n, p) for n, p in part._parameters.items() if p is not None]
+    buffers = ((n, b) for n, b in part._buffers.items() if n not in part._transient)
+    return [*found, *((start + n, b) for n, b in buffers if b is not None)]
 
 
 def _renamed(name: str, rename: dict[str, str] | None) -> str:

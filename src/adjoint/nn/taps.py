@@ -42,7 +42,7 @@ class Taps(Module):
 
 
 class Backbone(Module):
-    """``model`` up to and with the sub-module ``name``, then ``head``: what comes behind is not run.
+    """``model`` up to and with the sub-module ``name``, then ``head``; what follows is not run.
 
     Parameters are shared with the model, not copied. ``freeze`` stops their training: no gradient
     flows into the model. Parameter names are those of the model below ``backbone.``. Raises

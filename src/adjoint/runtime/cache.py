@@ -17,6 +17,7 @@ from pathlib import Path
 from adjoint.base.config import FLAGS
 
 LIMIT = 256 << 20  # bytes of all files together
+_stored: dict[Path, int] = {}  # bytes in each folder, as far as this process knows
 
 
 def key_of(*parts: str) -> str:
@@ -49,7 +50,9 @@ def write(key: str, content: bytes) -> None:
         except OSError:
             os.unlink(name)
             raise
-        _shrink(folder)
+        _stored[folder] = _stored.get(folder, LIMIT) + 32 + len(content)
+        if _stored[folder] > LIMIT:  # not known yet, or too much
+            _stored[folder] = _shrink(folder)
     except OSError as problem:
         warnings.warn(
             f"compiled kernels are not kept, so each process compiles anew: {problem}; "
@@ -63,17 +66,21 @@ def _folder() -> Path:
     return FLAGS.cache / "kernels"
 
 
-def _shrink(folder: Path) -> None:
-    """Remove the files used longest ago until the others are within the limit."""
+def _shrink(folder: Path) -> int:
+    """When files exceed the limit, remove those used longest ago, an eighth more than needed; gives
+    the bytes that are left. Looking at every file takes long, so that is not done at every write.
+    """
     found: list[tuple[float, int, str]] = []
     for entry in os.scandir(folder):
         with suppress(FileNotFoundError):  # another process was faster
             status = entry.stat()
             found.append((status.st_mtime, status.st_size, entry.path))
     total = sum(size for _, size, _ in found)
+    goal = LIMIT if total <= LIMIT else LIMIT - LIMIT // 8
     for _, size, path in sorted(found):
-        if total <= LIMIT:
-            return
+        if total <= goal:
+            break
         total -= size
         with suppress(FileNotFoundError):
             os.unlink(path)
+    return total

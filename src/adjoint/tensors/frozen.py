@@ -1,4 +1,4 @@
-"""Random numbers of Python or NumPy inside a captured function: drawn once, the same in every run."""
+"""Random numbers of Python or NumPy inside a captured function: drawn once, the same ever after."""
 
 from __future__ import annotations
 

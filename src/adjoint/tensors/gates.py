@@ -20,9 +20,10 @@ def through(tensors: Sequence[Handle], show: Shown) -> tuple[Any, ...]:
 
 class _Gate(Function):
     @staticmethod
-    def forward(ctx: Context, show: Shown, *tensors: Any) -> Any:
+    def forward(ctx: Context, *args: Any) -> Any:
+        show, *tensors = args
         ctx.show = show  # type: ignore[attr-defined]
-        return tensors if len(tensors) > 1 else tensors[0]
+        return tuple(tensors) if len(tensors) > 1 else tensors[0]
 
     @staticmethod
     def backward(ctx: Context, *gradients: Any) -> Any:

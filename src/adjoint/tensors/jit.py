@@ -32,16 +32,24 @@ class jit:
 
     The first call with new shapes, dtypes, plain arguments or modes records; later ones run the
     recording. check: record again at the second call and raise if the two recordings differ,
-    which shows a plain Python value that changed. Reading a value (``item()``, ``if x > 0``)
+    which shows a plain Python value that changed. compare: after the first run of a recording, do
+    the same node by node and raise if results differ. memory_budget: bytes for what lies between
+    inputs and results, or a share of what it would be; values are then computed twice instead of
+    kept (raises ArgumentError when that is not enough). Reading a value (``item()``, ``if x > 0``)
     inside raises RecordingError with the line, and so does storing a tensor that outlives the call.
 
     Calls from inside another recording, with gradients flowing through arguments, or with
     ``with no_jit():`` around them run the plain function.
     """
 
-    def __init__(self, function: Callable[..., Any] | None = None, *, check: bool = False) -> None:
+    def __init__(
+        self, function: Callable[..., Any] | None = None, *, check: bool = False,
+        compare: bool = False, memory_budget: float | None = None,
+    ) -> None:  # fmt: skip
         self._function = function
         self._check = check
+        self._compare = compare
+        self._memory_budget = memory_budget
         self._programs: dict[Any, list[Captured]] = {}
         self._last: Captured | None = None
         self._quick: list[Quick] = []
@@ -59,7 +67,8 @@ class jit:
                     except Stale:
                         break
         if self._function is None:  # used as @jit(check=True)
-            return jit(args[0], check=self._check)
+            options = {"check": self._check, "compare": self._compare}
+            return jit(args[0], **options, memory_budget=self._memory_budget)
         return self._look_up(args, kwargs)
 
     def _look_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -73,15 +82,16 @@ class jit:
         for captured in known:
             if captured.holds():
                 if self._check and captured.runs == 1:
-                    captured.compare(Captured(function, leaves, rebuild))
+                    captured.compare(Captured(function, leaves, rebuild, self._memory_budget))
                 try:
                     return self._finish(captured, captured.run(leaves), args, kwargs)
                 except Stale:
                     continue
         self._compiles.note(leaves, state.grad)
-        captured = Captured(function, leaves, rebuild)
+        captured = Captured(function, leaves, rebuild, self._memory_budget)
         known.append(captured)
-        return self._finish(captured, captured.run(leaves), args, kwargs)
+        run = captured.run_compared if self._compare else captured.run
+        return self._finish(captured, run(leaves), args, kwargs)
 
     def _finish(self, captured: Captured, found: Any, args: Any, kwargs: Any) -> Any:
         """Remember the call, so that the next like it is found at once."""
@@ -93,8 +103,10 @@ class jit:
 
     @property
     def graph(self) -> Graph:
-        """The simplified recording of the last call."""
-        return self._recorded().graph
+        """The simplified recording of the last call; ``graph.save(path)`` writes it to a file."""
+        from adjoint.tensors.graphs import graph_of_step
+
+        return graph_of_step(self._recorded())
 
     @property
     def kernels(self) -> str:

@@ -113,8 +113,9 @@ class StepWatch:
             return
         use = USES.get(id(param))
         if use is None:
-            owner = weakref.ref(param, lambda _, key=id(param): USES.pop(key, None))
-            use = USES[id(param)] = Use(owner)
+            key = id(param)
+            owner = weakref.ref(param, lambda _: USES.pop(key, None))
+            use = USES[key] = Use(owner)
         if use.grown:
             self._say(
                 "uses gradients that contain those of earlier steps: backward() added to them",

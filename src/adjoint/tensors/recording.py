@@ -43,8 +43,9 @@ class Captured:
     """
 
     def __init__(
-        self, function: Callable[..., Any], leaves: Sequence[Any], rebuild: Rebuild
-    ) -> None:
+        self, function: Callable[..., Any], leaves: Sequence[Any], rebuild: Rebuild,
+        memory_budget: float | None = None,
+    ) -> None:  # fmt: skip
         handles = _all_handles()
         before: list[Before] = [(h, h.node, h.grad) for h in handles]
         first = _first_places(leaves)
@@ -81,7 +82,7 @@ class Captured:
         mine = [*given.values(), *(x for x in out_leaves if isinstance(x, Handle))]
         del out, out_leaves, given, args, kwargs, changed, returned, assigned
         _refuse_leaks(capture, [*handles, *capture.adopted.values(), *mine])
-        self.replay: Replay | Rerun = wiring.replay()
+        self.replay: Replay | Rerun = wiring.replay(memory_budget)
         self.runs = 0
 
     @property
@@ -126,6 +127,26 @@ class Captured:
         made = iter(found)
         pairs = zip(self._plain, self._is_tensor, strict=True)
         return self._rebuild([wrap(constant(next(made))) if t else x for x, t in pairs])
+
+    def run_compared(self, leaves: Sequence[Any]) -> Any:
+        """``run``, then the same node by node; raises RecordingError where results differ."""
+        from adjoint.compile.differences import first_difference
+        from adjoint.tensors.replay import Replay
+
+        replay = self.replay
+        if not isinstance(replay, Replay):
+            return self.run(leaves)
+        before = {s.number: a.copy() for s, a in replay.states()}
+        found = self.run(leaves)
+        arrays = [before.get(i, a) for i, a in enumerate(replay.arrays())]
+        difference = first_difference(self.graph, arrays)
+        if difference is not None:
+            raise errors.build(
+                errors.RecordingError,
+                f"jit: compiled and node by node, the results differ\n{difference}",
+                hint="this is a bug of the compiler: please report it with the program",
+            )
+        return found
 
     def _guard(self, before: Sequence[Before], capture: Capture) -> None:
         """Keep the facts that this recording is right for."""
@@ -173,8 +194,8 @@ class Wiring:
         outputs = [*returned, *(node for _, node in self.written)]
         self.graph = Graph(inputs, outputs, updates, name)
 
-    def replay(self) -> Replay | Rerun:
-        """The program, bound to the handles."""
+    def replay(self, memory_budget: float | None) -> Replay | Rerun:
+        """The program, bound to the handles; within ``memory_budget`` when there is one."""
         from adjoint.compile.program import Program, program_of  # loads LLVM
         from adjoint.tensors.replay import Replay, Rerun, Slot, Source
 
@@ -198,7 +219,12 @@ class Wiring:
             Source(self.number[node], read, Type(node.shape, node.dtype))
             for node, read in self.capture.sources
         ]
-        program = program_of(self.graph)
+        graph = self.graph
+        if memory_budget is not None:
+            from adjoint.compile.remat import rematerialize
+
+            graph = rematerialize(graph, memory_budget)
+        program = program_of(graph)
         if isinstance(program, Program):
             return Replay(program, slots, self.fixed, sources, self.cleared)
         return Rerun(program, slots, self.fixed, sources, self.cleared)

@@ -138,6 +138,11 @@ class Replay:
             for array, of in zip(found, types, strict=True)
         ]
 
+    def states(self) -> list[tuple[Slot, Array]]:
+        """What the handles hold that the program reads."""
+        held = [(slot, _holder(slot)) for slot in self.slots if slot.read]
+        return [(slot, holder.node.array("jit")) for slot, holder in held if holder is not None]
+
     def _take(self) -> Bound:
         """One that no other thread is using."""
         try:

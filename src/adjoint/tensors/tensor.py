@@ -329,6 +329,10 @@ class Tensor(Methods):
         """On the CPU."""
         return self.to("cpu")
 
+    def cuda(self, device: object = None) -> Tensor:
+        """The same values on the GPU; raises where there is none."""
+        return self.to("cuda" if device is None else device)
+
     def new_zeros(self, *size: Any, dtype: object = None) -> Tensor:
         """Zeros of ``size`` in this dtype."""
         return creation.zeros(*size, dtype=self.dtype if dtype is None else dtype)

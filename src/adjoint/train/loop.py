@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from adjoint.base.arguments import as_integer
 from adjoint.tensors.modes import no_grad
 from adjoint.tensors.tensor import Tensor
+from adjoint.train.accumulation import Accumulation
 from adjoint.train.interrupt import StopRequest, stop_on_signal
 from adjoint.train.metrics import Accuracy, ConfusionMatrix, Mean
 from adjoint.train.progress import track
@@ -84,6 +86,7 @@ def fit(
     epochs: int,
     *,
     learning_rate: Callable[[int], float] | None = None,
+    accumulate: int = 1,
     report: Callable[[Epoch], object] | None = print,
     progress: bool = True,
 ) -> History:
@@ -91,8 +94,10 @@ def fit(
 
     It does what the loop of `train_epoch` does and nothing else, so that a loop written by hand
     gives the same weights, bit by bit. ``learning_rate`` gives that of epochs 1, 2, ...; without
-    it the optimiser keeps its own. ``report`` gets each finished epoch. Ctrl-C ends the run after
-    the step in progress and returns what there is, with ``interrupted`` set.
+    it the optimiser keeps its own. ``accumulate``: the batches that make one step (see
+    `Accumulation`; the last step of an epoch may have fewer). ``report`` gets each finished epoch.
+    Ctrl-C ends the run after the step in progress and returns what there is, with ``interrupted``
+    set.
     """
     history = History()
     with stop_on_signal() as stop:
@@ -103,8 +108,9 @@ def fit(
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(number)
             learned = train_epoch(
-                model, train, optimizer, loss_function, label=label, progress=progress, stop=stop
-            )
+                model, train, optimizer, loss_function, label=label, progress=progress, stop=stop,
+                accumulate=accumulate,
+            )  # fmt: skip
             if learned is None:
                 break
             seen = evaluate(model, test, loss_function)
@@ -125,23 +131,34 @@ def train_epoch(
     label: str = "training",
     progress: bool = True,
     stop: StopRequest | None = None,
+    accumulate: int = 1,
 ) -> Scores | None:
-    """One pass of gradient steps; None when ``stop`` was asked for on the way.
+    """One pass of gradient steps, each of ``accumulate`` batches; None when ``stop`` was asked for
+    on the way.
 
     The loss and the accuracy are those of each batch before its step.
     """
     model.train()
     mean_loss, accuracy = Mean(), Accuracy()
-    for x, y in track(batches, label, progress):
+    window = Accumulation(optimizer) if as_integer("train", "accumulate", accumulate) > 1 else None
+    for number, (x, y) in enumerate(track(batches, label, progress), 1):
         if stop is not None and stop.asked:
             return None
-        optimizer.zero_grad()
+        if window is None:
+            optimizer.zero_grad()
         scores = model(x)
         loss = loss_function(scores, y)
-        loss.backward()
-        optimizer.step()
+        if window is None:
+            loss.backward()
+            optimizer.step()
+        else:
+            window.backward(loss, len(y))
+            if number % accumulate == 0:
+                window.step()
         mean_loss.update(loss.item(), len(y))
         accuracy.update(scores, y)
+    if window is not None:
+        window.step()
     return Scores(mean_loss.compute(), accuracy.compute())
 
 

@@ -32,7 +32,8 @@ class GradScaler:
     ) -> None:  # fmt: skip
         if init_scale <= 0 or growth_factor <= 1 or not 0 < backoff_factor < 1:
             raise errors.argument(
-                "GradScaler", "needs init_scale > 0, growth_factor > 1 and backoff_factor in (0, 1)",
+                "GradScaler",
+                "needs init_scale > 0, growth_factor > 1 and backoff_factor in (0, 1)",
                 hint="the defaults are 65536, 2 and 0.5",
             )  # fmt: skip
         self._scale = float(init_scale)

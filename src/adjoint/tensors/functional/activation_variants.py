@@ -1,4 +1,4 @@
-"""Activations with random slopes, more gated units, and the functions that write into their input."""
+"""Activations with random slopes, more gated units, and functions that write into their input."""
 
 from __future__ import annotations
 

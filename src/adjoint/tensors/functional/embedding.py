@@ -82,7 +82,7 @@ def embedding_bag(
     total = segment_sum(rows, bags, count)
     if mode == "sum":
         return total
-    ones = (zeros(index.shape[0]) + 1).to(rows.dtype) if kept is None else kept.to(rows.dtype)
+    ones = zeros(index.shape[0], dtype=rows.dtype) + 1 if kept is None else kept.to(rows.dtype)
     return total / clamp(segment_sum(ones, bags, count), min=1.0).unsqueeze(1)
 
 

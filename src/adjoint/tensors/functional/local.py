@@ -34,7 +34,7 @@ def locally_connected2d(
     input: Handle, weight: Handle, bias: Handle | None = None, stride: Any = 1, padding: Any = 0,
     dilation: Any = 1,
 ) -> Tensor:  # fmt: skip
-    """``conv2d`` without shared weights: out[n, o, p] = sum_{c, k} weight[p, o, c, k] x[n, c, p, k].
+    """``conv2d`` without shared weights: out[n, o, p] = sum_{c, k} weight[p, o, c, k] x[n, c, p k].
 
     (N, C, H, W) with weight (H', W', O, C, K1, K2) and bias (O, H', W') -> (N, O, H', W'). With
     equal kernels everywhere this is the convolution. Raises ShapeError when sizes do not fit.

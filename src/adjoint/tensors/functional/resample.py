@@ -14,6 +14,7 @@ from adjoint.base.arguments import as_choice, as_flag, as_number
 from adjoint.base.shape import Shape, as_size, check_allocation, numel
 from adjoint.ir.node import Array, Node, constant
 from adjoint.tensors.functional import pool
+from adjoint.tensors.functional.windows import Frame, window_spread
 from adjoint.tensors.handle import Handle, node_of, wrap
 from adjoint.tensors.indexing import take_axis
 
@@ -62,6 +63,10 @@ def interpolate(
     if mode == "area":
         area = (pool.adaptive_avg_pool1d, pool.adaptive_avg_pool2d, pool.adaptive_avg_pool3d)
         return area[count - 1](wrap(x), wanted)
+    times = tuple(m // n for n, m in zip(x.shape[2:], wanted, strict=True))
+    if mode.startswith("nearest") and _repeats(x.shape[2:], wanted, scales):
+        frame = Frame(times, times, ((0, 0),) * count, (1,) * count)
+        return wrap(window_spread(x, frame=frame, sizes=wanted))
     for axis, (n, m, scale) in enumerate(zip(x.shape[2:], wanted, scales, strict=True), 2):
         if mode.startswith("nearest"):
             x = _nearest(x, axis, m, scale, mode == "nearest-exact")
@@ -193,6 +198,12 @@ def _step(n: int, m: int, scale: float | None, aligned: bool) -> float:
     return n / m if scale is None else 1 / scale
 
 
+def _repeats(shape: Shape, wanted: Shape, scales: list[float | None]) -> bool:
+    """Whether every pixel is simply repeated, the same number of times along an axis."""
+    sizes = zip(shape, wanted, scales, strict=True)
+    return all(m % n == 0 and scale in (None, m // n) for n, m, scale in sizes)
+
+
 def _nearest(x: Node, axis: int, m: int, scale: float | None, exact: bool) -> Node:
     n = x.shape[axis]
     if m == n and scale is None:
@@ -201,11 +212,6 @@ def _nearest(x: Node, axis: int, m: int, scale: float | None, exact: bool) -> No
     step = np.float32(n / m if scale is None else 1 / scale)  # float32 in PyTorch, whatever x is
     at = np.floor((np.arange(m, dtype=np.float32) + half) * step)
     places = np.minimum(at, n - 1).astype(np.int64)
-    times = m // n
-    if m == n * times and (places == np.arange(m) // times).all():
-        wide = ops.reshape(x, shape=(*x.shape[: axis + 1], 1, *x.shape[axis + 1 :]))
-        wide = ops.broadcast(wide, shape=(*x.shape[: axis + 1], times, *x.shape[axis + 1 :]))
-        return ops.reshape(wide, shape=(*x.shape[:axis], m, *x.shape[axis + 1 :]))
     return take_axis(x, constant(places), axis)
 
 
