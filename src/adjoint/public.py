@@ -91,6 +91,7 @@ from adjoint.tensors.sorting import (
 from adjoint.tensors.special import (
     digamma, erf, erfc, erfinv, expit, lgamma, logit, sigmoid, xlogy,
 )  # fmt: skip
+from adjoint.tensors.sparsity import sparse_jacobian
 from adjoint.tensors.tensor import Tensor
 from adjoint.tensors.transforms import (
     grad, hessian, hvp, jacfwd, jacrev, jvp, linearize, value_and_grad, vjp, vmap,
@@ -148,7 +149,7 @@ __all__ = [
     "reshape", "result_type", "roll", "round", "rsqrt", "scan", "scatter", "scatter_add",
     "scatter_reduce", "searchsorted", "seed", "segment_max", "segment_mean", "segment_min",
     "segment_softmax", "segment_sum", "select", "set_grad_enabled", "set_rng_state", "sgn", "short",
-    "sigmoid", "sign", "signbit", "sin", "sinh", "slogdet", "sort", "split", "sqrt", "square",
+    "sigmoid", "sign", "signbit", "sin", "sinh", "slogdet", "sort", "sparse_jacobian", "split", "sqrt", "square",
     "squeeze", "stack", "std", "std_mean", "sub", "subtract", "sum", "swapaxes", "t", "take",
     "take_along_dim", "tan", "tanh", "tensor", "tensordot", "tile", "topk", "trace", "transpose",
     "tril", "triu", "true_divide", "trunc", "truncated_normal", "uint16", "uint32", "uint64",

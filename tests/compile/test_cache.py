@@ -89,14 +89,14 @@ def test_keys_tell_their_parts_apart() -> None:
 
 
 def test_what_was_used_longest_ago_goes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "LIMIT", 3 * 132)
-    for i in range(3):
+    monkeypatch.setattr(cache, "LIMIT", 9 * 132)
+    for i in range(9):
         cache.write(str(i), bytes(100))
         os.utime(folder / str(i), (i, i))
     assert cache.read("0") is not None  # used now
-    cache.write("3", bytes(100))
-    assert cache.read("1") is None
-    assert all(cache.read(key) is not None for key in "023")
+    cache.write("9", bytes(100))  # too much: down to seven eighths
+    assert all(cache.read(key) is None for key in "123")
+    assert all(cache.read(key) is not None for key in "0456789")
 
 
 def test_a_folder_that_cannot_be_written(folder: Path) -> None:

@@ -57,7 +57,7 @@ def test_compare_runs_node_by_node_too() -> None:
         loss = ((x @ weight).tanh() ** 2).sum()
         loss.backward()
         with ad.no_grad():
-            weight.copy_(weight - 0.1 * weight.grad)
+            weight.copy_(weight - 0.001 * weight.grad)
         weight.grad = None
         return loss
 

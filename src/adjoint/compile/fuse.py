@@ -124,7 +124,7 @@ class Fuser:
         """A contiguous copy of what the view ``node`` shows."""
         if node not in self.copies:
             made = Node(copy, (node,), NO_PARAMS, node.shape, node.dtype, None, False)
-            made.site = node.site
+            made.site = getattr(node, "site", None)
             self.copies[node] = made
             self.computed.append(made)
             self.seen[made] = whole(made)
