@@ -6,6 +6,7 @@ Warnings are errors in the tests, so code outside of ``pytest.warns`` shows that
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -333,6 +334,25 @@ def test_captured_accumulation_is_no_mistake() -> None:
         add(X)
         add(X)
         last(X)
+
+
+@pytest.mark.feature("T19")
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_weight_that_carries_its_history(detached: bool) -> None:
+    w = ad.ones(3, requires_grad=True)
+    before = w
+    with warnings.catch_warnings(record=True) as caught, ad.autograd.detect_leaks() as found:
+        warnings.simplefilter("always")
+        for _ in range(60):
+            (w * w).sum().backward(retain_graph=True)
+            w = w - 0.01 * w.grad  # the line
+            w = w.detach().requires_grad_() if detached else w
+            w.retain_grad()
+    assert len(caught) == len(found.reported) == (not detached)
+    with open(__file__) as source:
+        line = next(i for i, text in enumerate(source, 1) if text.endswith("# the line\n"))
+    assert detached or f"test_guards.py:{line} " in found.reported[0]
+    assert before.is_leaf
 
 
 # --- schedules --------------------------------------------------------------------------------

@@ -339,6 +339,7 @@ def test_a_weight_that_is_frozen_or_changed_in_kind_records_again(check: None) -
     assert w.grad.tolist() == [3.0, 3.0] and v.grad.tolist() == [3.0] * 3 and step.recordings == 3
 
 
+@pytest.mark.filterwarnings("ignore:jit. add has been recorded 5 times")
 def test_several_shapes_in_turn() -> None:
     total = ad.zeros(1)
 

@@ -43,7 +43,7 @@ class DataLoader:
 
     A data set that draws random numbers has a method `sample(index, rng)` in place of brackets:
     `rng` is a NumPy generator that depends on the seed, the epoch and the index alone, so that the
-    samples are the same for any `num_workers` (threads that make batches ahead of the loop, 0: none)
+    samples are the same for any `num_workers` (threads that make batches ahead of the loop)
     and after a restart, and others in each epoch. Raises ArgumentError for a batch size below one.
     """
 

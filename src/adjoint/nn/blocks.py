@@ -10,6 +10,7 @@ from adjoint.base.arguments import as_choice
 from adjoint.base.shape import as_size
 from adjoint.nn.activation import ReLU
 from adjoint.nn.batchnorm import BatchNorm2d
+from adjoint.nn.checks import as_callable, as_module
 from adjoint.nn.containers import ModuleList, Sequential
 from adjoint.nn.conv import Conv2d
 from adjoint.nn.linear import Identity, Linear
@@ -33,9 +34,11 @@ class Residual(Module):
         activation: Callable[[Tensor], Tensor] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.branch = branch
-        self.shortcut = Identity() if shortcut is None else shortcut
-        self.activation = activation
+        self.branch = as_module("Residual", "branch", branch)
+        self.shortcut = (
+            Identity() if shortcut is None else as_module("Residual", "shortcut", shortcut)
+        )
+        self.activation = as_callable("Residual", "activation", activation)
 
     def forward(self, input: Tensor) -> Tensor:
         short, learned = self.shortcut(input), self.branch(input)
@@ -108,9 +111,12 @@ class Bottleneck(Module):
 class ConvNormReLU(Module):
     """A convolution without bias (``conv``), batch normalisation (``bn``) and relu."""
 
-    def __init__(self, in_channels: int, out_channels: int, **options: Any) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
+        padding: Any = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.conv = Conv2d(in_channels, out_channels, bias=False, **options)
+        self.conv = Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
         self.bn = BatchNorm2d(out_channels, eps=0.001)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -180,8 +186,8 @@ class Siamese(Module):
 
     def __init__(self, net: Module, head: Callable[..., Any] | None = None) -> None:
         super().__init__()
-        self.net = net
-        self.head = head
+        self.net = as_module("Siamese", "net", net)
+        self.head = as_callable("Siamese", "head", head)
 
     def forward(self, *inputs: Tensor) -> Any:
         if not inputs or not all(isinstance(i, Handle) for i in inputs):

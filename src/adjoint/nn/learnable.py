@@ -11,6 +11,7 @@ from adjoint.base import errors
 from adjoint.base.arguments import as_number
 from adjoint.base.shape import as_size
 from adjoint.nn.activation import GLU
+from adjoint.nn.checks import as_list
 from adjoint.nn.containers import ModuleList
 from adjoint.nn.module import Module
 from adjoint.nn.parameter import Parameter
@@ -118,7 +119,9 @@ class MixedActivation(Module):
 
     def __init__(self, functions: Sequence[Callable[[Any], Any]], dim: int = 1) -> None:
         super().__init__()
-        given = list(functions)
+        given = as_list(
+            "MixedActivation", "functions", functions, Callable, "a list of functions or modules"
+        )
         modules: dict[int, Module] = {id(f): f for f in given if isinstance(f, Module)}
         places = {key: place for place, key in enumerate(modules)}
         self.dim = dim

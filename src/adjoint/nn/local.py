@@ -97,7 +97,8 @@ class _Separable(Module):
         padding_mode: str = "zeros", device: object = "cpu", dtype: object = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        wide = as_size(type(self).__name__, in_channels) * depth_multiplier
+        kind = type(self).__name__
+        wide = as_size(kind, in_channels) * as_size(kind, depth_multiplier)
         where = {"device": device, "dtype": dtype}
         self.depthwise = self.layer(
             in_channels, wide, kernel_size, stride, padding, dilation, groups=in_channels,
@@ -150,8 +151,8 @@ class CoordConv2d(Conv2d):
         self, in_channels: int, out_channels: int, kernel_size: Any, *args: Any,
         radius: bool = False, **kwargs: Any,
     ) -> None:  # fmt: skip
-        more = 3 if radius else 2
-        super().__init__(in_channels + more, out_channels, kernel_size, *args, **kwargs)
+        wide = as_size("CoordConv2d", in_channels) + (3 if radius else 2)
+        super().__init__(wide, out_channels, kernel_size, *args, **kwargs)
         self.radius = radius
 
     def forward(self, input: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class _PowerPool(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         return type(self).function(
-            input, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode
+            input, self.norm_type, self.kernel_size, self.stride, self.ceil_mode
         )
 
     def extra_repr(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from adjoint.base import errors
+from adjoint.nn.checks import as_list, as_module
 from adjoint.nn.module import Module
 
 
@@ -19,8 +20,8 @@ class Taps(Module):
 
     def __init__(self, model: Module, names: Iterable[str]) -> None:
         super().__init__()
-        self.model = model
-        self.names = tuple(names)
+        self.model = as_module("Taps", "model", model)
+        self.names = tuple(as_list("Taps", "names", names, str, "a list of names"))
         for name in self.names:
             model.get_submodule(name)
 
@@ -53,9 +54,9 @@ class Backbone(Module):
         self, model: Module, name: str, head: Module | None = None, freeze: bool = False
     ) -> None:
         super().__init__()
+        self.backbone = as_module("Backbone", "model", model)
         model.get_submodule(name)
-        self.backbone = model
-        self.head = head
+        self.head = None if head is None else as_module("Backbone", "head", head)
         self.name = name
         if freeze:
             model.requires_grad_(False)

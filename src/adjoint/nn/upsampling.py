@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from adjoint.base.arguments import as_number
 from adjoint.nn.module import Module
 from adjoint.tensors import functional as F
 from adjoint.tensors.tensor import Tensor
@@ -18,12 +19,11 @@ class Upsample(Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.size = size
-        several = isinstance(scale_factor, (tuple, list))
-        self.scale_factor = scale_factor
-        if scale_factor is not None:
-            self.scale_factor = (
-                tuple(float(s) for s in scale_factor) if several else float(scale_factor)
-            )
+        self.scale_factor: Any = None
+        if isinstance(scale_factor, (tuple, list)):
+            self.scale_factor = tuple(_number(s) for s in scale_factor)
+        elif scale_factor is not None:
+            self.scale_factor = _number(scale_factor)
         self.mode = mode
         self.align_corners = align_corners
         self.recompute_scale_factor = recompute_scale_factor
@@ -94,3 +94,7 @@ class ChannelShuffle(Module):
 
     def extra_repr(self) -> str:
         return f"groups={self.groups}"
+
+
+def _number(value: Any) -> float:
+    return float(as_number("Upsample", "scale_factor", value))

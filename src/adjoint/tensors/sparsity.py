@@ -8,7 +8,7 @@ Source: Curtis, Powell and Reid, "On the estimation of sparse Jacobian matrices"
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 

@@ -40,9 +40,10 @@ def embedding(
     ``weight`` itself. ``sparse`` changes nothing: gradients are dense. Raises IndexingError out of
     range.
     """
+    out = rows_of(input, weight, padding_idx)
     if max_norm is not None:
         _shorten(input, weight, max_norm, norm_type)
-    out = rows_of(input, weight, padding_idx)
+        out = rows_of(input, weight, padding_idx)
     if not scale_grad_by_freq or (not out.requires_grad and not out.node.is_abstract):
         return out
     index = to_dtype(node_of(input, "embedding"), int64)

@@ -70,29 +70,44 @@ def fractional_max_pool3d(
                        _random_samples)  # fmt: skip
 
 
-def fractional_max_pool2d_with_indices(*args: Any, **kwargs: Any) -> Any:
-    """``fractional_max_pool2d`` with the places of the maxima."""
-    return fractional_max_pool2d(*args, **{**kwargs, "return_indices": True})
+def fractional_max_pool2d_with_indices(
+    input: Handle, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
+    return_indices: bool = True, _random_samples: Handle | None = None,
+) -> Any:  # fmt: skip
+    """``fractional_max_pool2d`` with the places of the maxima, whatever ``return_indices`` says."""
+    return _fractional(2, input, kernel_size, output_size, output_ratio, True, _random_samples)
 
 
-def fractional_max_pool3d_with_indices(*args: Any, **kwargs: Any) -> Any:
-    """``fractional_max_pool3d`` with the places of the maxima."""
-    return fractional_max_pool3d(*args, **{**kwargs, "return_indices": True})
+def fractional_max_pool3d_with_indices(
+    input: Handle, kernel_size: Any, output_size: Any = None, output_ratio: Any = None,
+    return_indices: bool = True, _random_samples: Handle | None = None,
+) -> Any:  # fmt: skip
+    """``fractional_max_pool3d`` with the places of the maxima, whatever ``return_indices`` says."""
+    return _fractional(3, input, kernel_size, output_size, output_ratio, True, _random_samples)
 
 
-def max_pool1d_with_indices(*args: Any, **kwargs: Any) -> Any:
-    """``max_pool1d`` with the places of the maxima."""
-    return pool.max_pool1d(*args, **{**kwargs, "return_indices": True})
+def max_pool1d_with_indices(
+    input: Handle, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+    ceil_mode: bool = False, return_indices: bool = True,
+) -> Any:  # fmt: skip
+    """``max_pool1d`` with the places of the maxima, whatever ``return_indices`` says."""
+    return pool.max_pool1d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
 
 
-def max_pool2d_with_indices(*args: Any, **kwargs: Any) -> Any:
-    """``max_pool2d`` with the places of the maxima."""
-    return pool.max_pool2d(*args, **{**kwargs, "return_indices": True})
+def max_pool2d_with_indices(
+    input: Handle, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+    ceil_mode: bool = False, return_indices: bool = True,
+) -> Any:  # fmt: skip
+    """``max_pool2d`` with the places of the maxima, whatever ``return_indices`` says."""
+    return pool.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
 
 
-def max_pool3d_with_indices(*args: Any, **kwargs: Any) -> Any:
-    """``max_pool3d`` with the places of the maxima."""
-    return pool.max_pool3d(*args, **{**kwargs, "return_indices": True})
+def max_pool3d_with_indices(
+    input: Handle, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+    ceil_mode: bool = False, return_indices: bool = True,
+) -> Any:  # fmt: skip
+    """``max_pool3d`` with the places of the maxima, whatever ``return_indices`` says."""
+    return pool.max_pool3d(input, kernel_size, stride, padding, dilation, ceil_mode, True)
 
 
 def adaptive_max_pool1d_with_indices(input: Handle, output_size: Any) -> Any:

@@ -15,7 +15,7 @@ from adjoint.compile.copies import size_of
 from adjoint.compile.expand import expand, without_marks
 from adjoint.compile.fuse import Fused, Fuser
 from adjoint.compile.group import Group
-from adjoint.compile.kernel import Host, Kernel, Repeat, Step
+from adjoint.compile.kernel import Host, Kernel, Step
 from adjoint.compile.loop_values import special
 from adjoint.compile.lower import is_zero, name_of
 from adjoint.compile.memory import INPUT, OUTPUT, Placement, Spot, constant_of, place
@@ -74,7 +74,7 @@ class CudaFuser(Fuser):
         views = [self.seen.get(a) or whole(a) for a in self.given.get(node, node.args)]
         return [Host(node, tuple(v.node for v in views), self.results(node))]
 
-    def repeat(self, node: Node, views: list[View], results: tuple[Node, ...]) -> Repeat | None:
+    def repeat(self, node: Node, views: list[View], results: tuple[Node, ...]) -> list[Step] | None:
         return None
 
 
