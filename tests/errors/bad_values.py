@@ -13,14 +13,15 @@ import numpy as np
 import adjoint as ad
 from adjoint import public
 
-# The first four touch files or the state of the process; the others are for writers of the library
-# or of optimisers.
+# The first four touch files or the state of the process; the next are for writers of the library
+# or of optimisers; the last are handed out and not made by users.
 LEFT_OUT = {
     "load", "save", "set_num_threads", "set_grad_enabled", "assign", "accumulate", "Optimizer",
+    "Diagnosis", "Finding", "TrainingWarning",
 }  # fmt: skip
 
 TRANSFORMS = {"checkpoint", "grad", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "linearize",
-              "record", "scan", "value_and_grad", "vjp", "vmap"}  # fmt: skip
+              "record", "scan", "sparse_jacobian", "value_and_grad", "vjp", "vmap"}  # fmt: skip
 
 HUGE = 2**45  # elements: no machine holds that many
 

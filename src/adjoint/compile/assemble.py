@@ -17,12 +17,13 @@ from adjoint.compile.listing import listing
 from adjoint.compile.loops import WIDTH, Item, Loops, Store
 from adjoint.compile.lower import buffer
 from adjoint.compile.pieces import cut_in_two, in_pieces
-from adjoint.compile.views import Axis, Map, View, contiguous, leaves
+from adjoint.compile.views import Axis, Map, View, contiguous, leaves, whole
 from adjoint.ir.node import Array, Node
 
 JOB = 1 << 15  # points and ops that a job should have at least
 MOST_JOBS = 64
 Read = Callable[[Node, int], View]
+Landing = dict[Node, View]
 
 
 class Strided(NamedTuple):
@@ -35,8 +36,11 @@ class Strided(NamedTuple):
 class Assembly:
     """The members of a group as items over the axes of its index space."""
 
-    def __init__(self, group: Group, read: Read, wanted: Callable[[Node], bool]) -> None:
+    def __init__(
+        self, group: Group, read: Read, wanted: Callable[[Node], bool], landing: Landing
+    ) -> None:
         self.group = group
+        self.landing = landing
         self.read = read
         self.axes = group.domain
         self.items: list[Item] = []
@@ -47,6 +51,10 @@ class Assembly:
         for node in members:
             self.number[node] = self.add(node)
         self.stores = [(self.number[n], n) for n in members if n in group.stored and wanted(n)]
+
+    def target(self, node: Node) -> View:
+        """Where a stored member goes: its own buffer, or a part of another."""
+        return self.landing.get(node) or whole(node)
 
     def add(self, node: Node) -> int:
         """The item of a member, after those of what it reads."""
@@ -120,12 +128,12 @@ def uniform(node: Node) -> float | int | None:
 
 def kernels_of(
     group: Group, read: Read, wanted: Callable[[Node], bool], columns: int = 0,
-    instead: dict[Node, Node] | None = None,
+    instead: dict[Node, Node] | None = None, landing: Landing | None = None,
 ) -> list[Kernel] | None:  # fmt: skip
     """The kernel of a group, or two where few long rows are summed in pieces. With ``columns`` one
     that finishes tiles of a matrix of as many columns, or None when its index space has no such
-    axis. ``instead``: other buffers to use."""
-    assembly = Assembly(group, read, wanted)
+    axis. ``instead``: other buffers to use. landing: members that are stored elsewhere."""
+    assembly = Assembly(group, read, wanted, landing or {})
     matrix = next(iter(instead)) if columns and instead else None
     merged = _ordered(assembly, columns, matrix)
     sizes = tuple(prod(a.size for a in part) for part in merged)
@@ -155,10 +163,10 @@ def kernels_of(
     stores: list[Store] = []
     writes: list[Place] = []
     for item, node in assembly.stores:
-        view = View(node, node.shape, contiguous(node.shape))
+        view = assembly.target(node)
         strides = cut(along(group.maps[node], view, assembly.axes))
         stores.append(Store(item, len(reads) + len(writes), strides))
-        writes.append(Place(node))
+        writes.append(Place(view.node, view.offset * max(node.dtype.bits // 8, 1)))
         dtypes.append(node.dtype)
     vector = rows - 1 if columns else _vector_axis(sizes, rows, items, stores)
     loops = Loops(sizes, rows, vector, tuple(items), tuple(stores), tuple(dtypes))
@@ -224,15 +232,24 @@ def pad_kernels(node: Node, view: View) -> list[Step]:
     return [*kernels, _copy_into(view, node, strides, offset)]
 
 
-def concat_kernels(node: Node, views: list[View]) -> list[Step]:
-    """Each argument copied to its place."""
+def concat_kernels(node: Node, views: list[View], landing: Landing) -> list[Step]:
+    """Each argument copied to its place, but for those that land there by themselves."""
+    found: list[Step] = []
+    for view, place in zip(views, parts_of(node), strict=True):
+        if 0 not in view.shape and view.node not in landing:
+            found.append(_copy_into(view, node, place.strides, place.offset))
+    return found
+
+
+def parts_of(node: Node) -> list[View]:
+    """Where the arguments of a concat lie in its buffer."""
+    assert node.args is not None
     steps, start = contiguous(node.shape), 0
     axis: int = node.params["axis"]
-    found: list[Step] = []
-    for view in views:
-        if 0 not in view.shape:
-            found.append(_copy_into(view, node, steps, start * steps[axis]))
-        start += view.shape[axis]
+    found: list[View] = []
+    for arg in node.args:
+        found.append(View(node, arg.shape, steps, start * steps[axis]))
+        start += arg.shape[axis]
     return found
 
 
@@ -286,8 +303,7 @@ def _ordered(assembly: Assembly, columns: int, matrix: Node | None) -> list[list
     axes = assembly.axes
     accesses = [i.strides for i in assembly.items if i.op in ("load", "iota") and any(i.strides)]
     for _, node in assembly.stores:
-        view = View(node, node.shape, contiguous(node.shape))
-        accesses.insert(0, along(assembly.group.maps[node], view, axes))
+        accesses.insert(0, along(assembly.group.maps[node], assembly.target(node), axes))
     for item, view in assembly.loads:
         if view.node is matrix:
             accesses.insert(0, assembly.items[item].strides)

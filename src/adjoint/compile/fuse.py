@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from adjoint.base.shape import Shape
-from adjoint.compile.assemble import along, concat_kernels, kernels_of, pad_kernels
+from adjoint.compile.assemble import along, concat_kernels, kernels_of, pad_kernels, parts_of
 from adjoint.compile.contractions import dot_packed, packed_b
 from adjoint.compile.expand import expand, without_marks
 from adjoint.compile.finish import columns_of, contract, reads_views
@@ -71,6 +71,7 @@ class Fuser:
         self.parts: dict[Node, dict[int, Node]] = {}  # a node with several results -> its picks
         self.copies: dict[Node, Node] = {}
         self.outputs: tuple[Node, ...] = ()
+        self.landing: dict[Node, View] = {}
         self.given: dict[Node, tuple[Node, ...]] = {}  # arguments that must lie densely
         for node in graph.inputs:
             self.seen[node] = whole(node)
@@ -84,7 +85,23 @@ class Fuser:
         grouping = Grouping(self.all_uses(), set(self.outputs), self.fed())
         for node in reversed(self.computed):
             grouping.place(node, is_loop(node))
+        grouping.merge()
+        self.find_landings(grouping)
         return Fused(self.steps(grouping), self.outputs)
+
+    def find_landings(self, grouping: Grouping) -> None:
+        """Values that nobody but a concat reads in memory are stored in its buffer at once."""
+        for node in self.computed:
+            assert node.op is not None
+            if node.op.name != "concat":
+                continue
+            for arg, place in zip(self.given[node], parts_of(node), strict=True):
+                group = grouping.of.get(arg)
+                readers = [u.consumer for u in grouping.uses.get(arg, ())]
+                elsewhere = [n for n in readers if grouping.of[n] is not group]
+                alone = elsewhere == [node] and arg not in self.outputs
+                if group is not None and not group.opaque and alone and 0 not in arg.shape:
+                    self.landing[arg] = place
 
     # --- what is computed, what is a view ---------------------------------------------------------
 
@@ -179,7 +196,7 @@ class Fuser:
         taken = {g.number for g in finishers.values()}
         units = [
             Unit([g, finishers[g.number]] if g.number in finishers else [g])
-            for g in grouping.groups if g.number not in taken
+            for g in grouping.groups if g.members and g.number not in taken
         ]  # fmt: skip
         found: list[Step] = []
         for unit in ordered(units, self.reads, updates):
@@ -209,6 +226,8 @@ class Fuser:
         found: dict[int, Group] = {}
         taken: set[int] = set()
         for group in reversed(grouping.groups):  # the first contractions come last
+            if not group.members:
+                continue
             node = group.members[0]
             if node.op is None or node.op.kind != "contract" or len(readers.get(node, ())) != 1:
                 continue
@@ -236,9 +255,10 @@ class Fuser:
         if node not in self.outputs:
             same = (m for m in group.members if m in group.stored and m.dtype is node.dtype)
             strides = self.strides_in(group, node)
-            out = next((m for m in same if self.strides_of(group, m) == strides), node)
+            own = (m for m in same if m not in self.landing)
+            out = next((m for m in own if self.strides_of(group, m) == strides), node)
         columns = columns_of(node)
-        made = kernels_of(group, self.read, lambda n: True, columns, {node: out})
+        made = kernels_of(group, self.read, lambda n: True, columns, {node: out}, self.landing)
         return None if made is None else (made[0], out)
 
     def strides_in(self, group: Group, node: Node) -> Shape:
@@ -289,7 +309,7 @@ class Fuser:
     def loops(self, group: Group) -> list[Step]:
         if all(0 in m.shape for m in group.stored):
             return []  # nothing to store
-        made = kernels_of(group, self.read, lambda n: 0 not in n.shape)
+        made = kernels_of(group, self.read, lambda n: 0 not in n.shape, landing=self.landing)
         assert made is not None
         return list(made)
 
@@ -302,7 +322,7 @@ class Fuser:
         if node.op.name == "pad":
             return pad_kernels(node, views[0])
         if node.op.name == "concat":
-            return concat_kernels(node, views)
+            return concat_kernels(node, views, self.landing)
         results = self.results(node)
         if node.op.name == "loop" and (found := self.repeat(node, views, results)) is not None:
             return found

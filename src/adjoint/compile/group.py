@@ -16,6 +16,7 @@ from adjoint.ir.node import Node
 
 FEW_ROWS, LONG_ROW = 8, 1 << 15  # fewer rows of more elements are summed in pieces
 MOST = 160  # members of one kernel
+SMALL = 1 << 14  # elements up to which kernels that have nothing in common are joined
 CHEAP = frozenset(
     [
         "neg", "add", "sub", "mul", "maximum", "minimum", "eq", "lt", "where", "cast", "bit_and",
@@ -74,10 +75,12 @@ class Grouping:
         self.fed = fed  # results of contractions, and what is computed from one element by element
         self.groups: list[Group] = []
         self.of: dict[Node, Group] = {}
+        self.order: dict[Node, int] = {}  # the more, the later
         self.behind: list[int] = []  # for each group, a bit for every group that needs it
 
     def place(self, node: Node, fusable: bool) -> None:
         """Decide where ``node`` is computed; all its consumers have been placed."""
+        self.order[node] = -len(self.order)
         uses = self.uses.get(node, [])
         users = {self.of[u.consumer].number: self.of[u.consumer] for u in uses}
         stays = node in self.kept or any(g.opaque for g in users.values()) or not uses
@@ -87,6 +90,45 @@ class Grouping:
                 self._join(node, *found, users)
                 return
         self._start(node, fusable, users)
+
+    def merge(self) -> None:
+        """Join small kernels over the same index space that do not need each other; groups that
+        others have taken in are left without members."""
+        by_sizes: dict[tuple[int, ...], list[Group]] = {}
+        for group in self.groups:
+            sizes = tuple(a.size for a in group.domain)
+            if group.opaque or group.reduces or not sizes or prod(sizes) > SMALL:
+                continue
+            for other in by_sizes.setdefault(sizes, []):
+                if self._apart(group, other) and len(group.members) + len(other.members) <= MOST:
+                    self._absorb(other, group)
+                    break
+            else:
+                by_sizes[sizes].append(group)
+
+    def _apart(self, a: Group, b: Group) -> bool:
+        return not (self.behind[a.number] >> b.number & 1 or self.behind[b.number] >> a.number & 1)
+
+    def _absorb(self, group: Group, other: Group) -> None:
+        """Move the members of ``other`` to ``group``, whose axes they get."""
+        same = dict(zip(other.domain, group.domain, strict=True))
+        for node in other.members:
+            group.maps[node] = tuple(
+                tuple(same[a] for a in leaves(part)) for part in other.maps[node]
+            )
+            self.of[node] = group
+        # consumers before producers, as everywhere
+        group.members = sorted([*group.members, *other.members], key=self._late, reverse=True)
+        group.stored |= other.stored
+        other.members = []
+        needed = self.behind[group.number] | self.behind[other.number]
+        both = 1 << group.number | 1 << other.number
+        for g in self.groups:
+            if g is group or self.behind[g.number] & both:
+                self.behind[g.number] |= needed | (0 if g is group else both)
+
+    def _late(self, node: Node) -> int:
+        return self.order[node]
 
     def _home(
         self, node: Node, uses: list[Use], users: dict[int, Group], stays: bool

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjoint.base import errors
+from adjoint.base.arguments import as_function, as_number
 from adjoint.base.tree import flatten
 from adjoint.nn import probes
 from adjoint.nn.activation import ReLU, ReLU6
@@ -84,9 +85,12 @@ def diagnose(
     ``"small batch"``, ``"dead units"``, ``"no gradient"``, ``"identical units"``,
     ``"vanishing gradient"``, ``"exploding gradient"``, ``"not optimised"``.
     """
-    if not isinstance(model, Module):
-        raise errors.bad_argument("diagnose", "model", model, "an nn.Module")
-    inputs, target = _parts(batch)
+    _check_model("diagnose", model)
+    if optimizer is not None and not hasattr(optimizer, "param_groups"):
+        raise errors.bad_argument("diagnose", "optimizer", optimizer, "an optimiser")
+    if loss is not None:
+        as_function("diagnose", loss)
+    inputs, target = _parts("diagnose", batch)
     score = _score(loss, target)
     with probes.kept(model), no_jit(), enable_grad():
         model.train()
@@ -119,7 +123,8 @@ class DeadUnitMonitor:
     """
 
     def __init__(self, model: Module, limit: float = 0.5) -> None:
-        self.limit = limit
+        _check_model("DeadUnitMonitor", model)
+        self.limit = as_number("DeadUnitMonitor", "limit", limit)
         self._on: dict[str, np.ndarray] = {}
         layers = [(n, m) for n, m in model.named_modules() if isinstance(m, (ReLU, ReLU6))]
         if not layers:
@@ -164,12 +169,14 @@ def lint_init(model: Module) -> list[str]:
     Looks at the values alone, so it also names what is meant to start at zero and gets different
     gradients (the last layer of a residual branch); ``diagnose`` tells the two apart.
     """
+    _check_model("lint_init", model)
     return [name for name, p in model.named_parameters() if probes.equal_rows(p)]
 
 
 def recompute_bn_stats(model: Module, batches: Iterable[Any]) -> None:
     """Collect the running statistics of batch normalisation anew: plain averages over ``batches``
     (inputs, or (input, target) pairs). Only the normalisations run in training mode."""
+    _check_model("recompute_bn_stats", model)
     norms = [m for m in model.modules() if probes.is_norm(m) and hasattr(m, "reset_running_stats")]
     momenta = [m.momentum for m in norms]
     with model.eval_mode(), no_grad():
@@ -178,25 +185,40 @@ def recompute_bn_stats(model: Module, batches: Iterable[Any]) -> None:
             norm.momentum = None
             object.__setattr__(norm, "training", True)
         try:
-            for batch in batches:
-                model(*_parts(batch)[0])
+            for batch in _batches("recompute_bn_stats", batches):
+                model(*_parts("recompute_bn_stats", batch)[0])
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
 
 
-def _parts(batch: Any) -> tuple[tuple[Any, ...], Any]:
+def _check_model(op: str, model: Any) -> None:
+    if not isinstance(model, Module):
+        raise errors.bad_argument(op, "model", model, "an nn.Module")
+
+
+def _batches(op: str, batches: Any) -> Iterable[Any]:
+    """``batches`` if it can be iterated over and is no tensor. Raises DTypeError."""
+    if isinstance(batches, (Handle, str, bytes)) or not isinstance(batches, Iterable):
+        raise errors.bad_argument(op, "batches", batches, "a loader or a list of batches")
+    return batches
+
+
+def _parts(op: str, batch: Any) -> tuple[tuple[Any, ...], Any]:
     """The inputs, and the target if there is one."""
     target = None
     if isinstance(batch, (tuple, list)):
         if not 1 <= len(batch) <= 2:
             raise errors.argument(
-                "diagnose", f"a batch is an input or (input, target), got {len(batch)} parts",
+                op, f"a batch is an input or (input, target), got {len(batch)} parts",
                 hint="put several inputs into a tuple: ((x1, x2), y)",
             )  # fmt: skip
         target = batch[1] if len(batch) == 2 else None
         batch = batch[0]
-    return (tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)), target
+    inputs = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+    if not any(isinstance(x, Handle) for x in flatten(inputs)[0]):
+        raise errors.not_a_tensor(op, inputs[0] if inputs else batch)
+    return inputs, target
 
 
 def _score(loss: Callable[..., Tensor] | None, target: Any) -> Callable[[Any], Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from adjoint.base import errors
+from adjoint.base.arguments import as_number
 from adjoint.ir.node import Node
 from adjoint.nn.module import Module
 from adjoint.nn.scaled import refuse_scaled
@@ -113,7 +114,7 @@ class GradientMonitor:
     """
 
     def __init__(self, limit: float = 1e4) -> None:
-        self.limit = limit
+        self.limit = as_number("GradientMonitor", "limit", limit)
         self.names: list[str] = []
         self._norms: dict[str, float] = {}
 

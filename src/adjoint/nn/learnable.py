@@ -130,7 +130,7 @@ class MixedActivation(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         modules = list(self.learned)
-        functions = [modules[u] if isinstance(u, int) else u for u in self.units]
+        functions: list[Any] = [modules[u] if isinstance(u, int) else u for u in self.units]
         return F.mixed(input, functions, self.dim)
 
     def extra_repr(self) -> str:

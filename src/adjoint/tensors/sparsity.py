@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from adjoint.base import errors
+from adjoint.base.arguments import as_function
 from adjoint.base.shape import numel
 from adjoint.compile.expand import expand
 from adjoint.ir.graph import record
@@ -61,6 +62,11 @@ def sparse_jacobian(function: Callable[[Tensor], Tensor], x: Handle) -> SparseMa
     """
     if not isinstance(x, Handle):
         raise errors.not_a_tensor("sparse_jacobian", x)
+    as_function("sparse_jacobian", function)
+    if x.dtype.kind != "f":
+        raise errors.wrong_dtype(
+            "sparse_jacobian", x.dtype, "a float dtype", hint="convert first: x.float()"
+        )
     rows, columns = jacobian_sparsity(function, x)
     colours = _colours(rows, columns, numel(x.shape))
     passes = int(colours.max(initial=-1)) + 1
