@@ -402,3 +402,19 @@ def test_tables_of_kernels_time_and_memory() -> None:
     assert setup.step.memory().inputs == 4 * 8 and "arena" in str(setup.step.memory())
     setup.step(ONES)
     assert setup.w.tolist() == [2 * x for x in before[0]]
+
+
+@pytest.mark.parametrize(
+    "options", [{"maximize": True}, {"momentum": 0.9, "dampening": 0.1}], ids=str
+)
+def test_what_is_computed_before_the_first_input_is_met(options: dict[str, Any]) -> None:
+    p = ad.ones(3, requires_grad=True)
+    optimiser = ad.optim.SGD([p], lr=0.1, **options)
+
+    @ad.jit
+    def step() -> Any:
+        p.grad = ad.zeros(3)
+        optimiser.step()
+        return p * 1
+
+    assert step().tolist() == [1, 1, 1]

@@ -19,6 +19,7 @@ class Graph:
 
     ``nodes`` holds the computed nodes in order. ``updates`` pairs (input index, output index):
     running the program overwrites that input. Two graphs of equal structure have equal ``key``.
+    start: the serial that a recording began with, where inputs were met later.
     """
 
     def __init__(
@@ -28,12 +29,13 @@ class Graph:
         updates: Sequence[tuple[int, int]] = (),
         name: str = "graph",
         through_values: bool = False,
+        start: int | None = None,
     ) -> None:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self.updates = tuple(updates)
         self.name = name
-        self.nodes, self.constants = _order(self.inputs, self.outputs, through_values)
+        self.nodes, self.constants = _order(self.inputs, self.outputs, through_values, start)
         self._key: str | None = None
         if FLAGS.verify:
             self.verify()
@@ -120,15 +122,16 @@ def recording() -> Generator[None]:
 
 
 def _order(
-    inputs: tuple[Node, ...], outputs: tuple[Node, ...], through_values: bool
+    inputs: tuple[Node, ...], outputs: tuple[Node, ...], through_values: bool, start: int | None
 ) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
     """Computed nodes and constants between inputs and outputs, in creation order.
 
     Nodes older than every input cannot depend on one: they are constants, even those that belong
-    to a recording around this one.
+    to a recording around this one. start: the serial that a recording began with, which may have
+    computed something from constants before it met its first input.
     """
     given = set(inputs)
-    oldest = min((n.serial for n in inputs), default=-1)
+    oldest = min((n.serial for n in inputs), default=-1) if start is None else start
     seen: set[Node] = set()
     stack = [n for n in outputs if n not in given]
     computed: list[Node] = []

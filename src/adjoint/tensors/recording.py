@@ -192,7 +192,7 @@ class Wiring:
             self.targets[place.key] = target
             updates.append((target, at))
         outputs = [*returned, *(node for _, node in self.written)]
-        self.graph = Graph(inputs, outputs, updates, name)
+        self.graph = Graph(inputs, outputs, updates, name, start=capture.start)
 
     def replay(self, memory_budget: float | None) -> Replay | Rerun:
         """The program, bound to the handles; within ``memory_budget`` when there is one."""
