@@ -48,7 +48,7 @@ demo: $(DEMO_STAMP)
 	@$(DEMO_VENV)/bin/adjoint train lenet
 
 test: lint
-	@$(VENV)/bin/python -m pytest -m "not slow" -n auto --dist worksteal
+	@PYTHONHASHSEED=0 $(VENV)/bin/python -m pytest -m "not slow" -n auto --dist worksteal
 
 test-slow: $(STAMP)
 	@$(VENV)/bin/python -m pytest -m slow

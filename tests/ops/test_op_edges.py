@@ -211,7 +211,9 @@ WRONG: list[tuple[str, Callable[[], list[Node]], dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("op", "args", "params", "message"), WRONG, ids=lambda v: str(v)[:30])
+@pytest.mark.parametrize(
+    ("op", "args", "params", "message"), WRONG, ids=lambda v: "" if callable(v) else str(v)[:30]
+)
 def test_wrong_inputs_are_refused_while_recording(
     op: str, args: Callable[[], list[Node]], params: dict[str, Any], message: str
 ) -> None:

@@ -36,18 +36,14 @@ def lsuv_(
     layers = [m for m in model.modules() if not list(m.children()) and _weights(m)]
     if not layers:
         raise errors.argument("lsuv_", "the model has no weights", hint="layers such as nn.Linear")
-    order = _outputs(model, layers, inputs)
-    was = model.training
     found: dict[int, float] = {}
-    model.eval()
-    try:
+    with model.eval_mode():
+        order = _outputs(model, layers, inputs)
         for _ in range(as_integer("lsuv_", "rounds", rounds)):
             for layer in order:
                 found[id(layer)] = _scale(model, layer, inputs, goal, tolerance, names)
             if all(abs(v / goal - 1) <= tolerance for v in found.values()):
                 break
-    finally:
-        model.train(was)
     return {names[key]: value for key, value in found.items()}
 
 

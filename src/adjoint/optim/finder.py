@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from adjoint.base import errors
 from adjoint.base.arguments import as_integer, as_number
 from adjoint.ir.node import state as recording
+from adjoint.nn.checks import as_module
 from adjoint.nn.module import Module
 from adjoint.optim.optimizer import Optimizer
 from adjoint.tensors.generator import get_rng_state, set_rng_state
@@ -58,6 +59,9 @@ def lr_find(
         )
     if recording.capture is not None:
         raise errors.argument("lr_find", "looks at every loss", hint="call it outside of jit")
+    as_module("lr_find", "model", model)
+    if not isinstance(optimizer, Optimizer):
+        raise errors.bad_argument("lr_find", "optimizer", optimizer, "an optimiser")
     saved = _Saved(model, optimizer)
     rates = [low * (high / low) ** (i / (count - 1)) for i in range(count)]
     losses: list[float] = []
