@@ -88,26 +88,24 @@ def peak(threads: int, turns: int = 200_000) -> float:
     """GFLOP/s of multiply-adds on registers: enough chains to hide their latency."""
     from adjoint.compile.backends.cpu import link, pool
     from adjoint.compile.backends.cpu.target import host
-    from adjoint.compile.backends.llvm import Writer, ir
+    from adjoint.compile.code import F32, POINTER, WORD, Kind, Module
 
-    lib, target = ir(), host()
+    target = host()
     lanes, chains = target.bits // 32, 12 if target.registers == 16 else 24
-    module = lib.Module("peak", context=lib.Context())
-    module.triple = target.triple
-    w = Writer(module, "peak", [lib.PointerType(), lib.IntType(64)])
-    record, _ = w.arguments
-    element = lib.FloatType()
-    vector = w.vector(element, lanes)
-    factor, term = (w.splat(w.load(element, w.at(record, i, element), 4), lanes) for i in (0, 1))
-    name = f"llvm.fma.v{lanes}f32"
-    with w.loop(w.number(0), w.number(turns), w.number(1), [term] * chains) as loop:
-        loop.carry = [w.intrinsic(name, vector, [x, factor, term]) for x in loop.values]
+    module = Module(target)
+    f = module.function("peak", [POINTER, WORD])
+    record, _ = f.arguments
+    vector = Kind("float", lanes)
+    factor, term = (f.splat(f.load(F32, f.at(record, i, "float")), lanes) for i in (0, 1))
+    with f.loop(0, turns, 1, [term] * chains) as loop:
+        loop.carry = [f.call(f"llvm.fma.{vector.suffix}", vector, x, factor, term)
+                      for x in loop.values]  # fmt: skip
     total = loop.values[0]
     for value in loop.values[1:]:
-        total = w.b.fadd(total, value)
+        total = f.add(total, value)
     # kept, so that LLVM cannot leave the loop out; the store goes where nothing is ever read
-    w.store(w.b.extract_element(total, w.number(0)), w.at(record, 2, element), 4)
-    w.end()
+    f.store(f.extract(total, 0), f.at(record, 2, "float"))
+    f.end()
     start = link.address(str(module), "peak")
     numbers = np.array([0.5, 1.0, 0.0], np.float32)
     seconds = best(lambda: pool.run(start, numbers.ctypes.data, threads), threads)
@@ -138,7 +136,7 @@ def first_use() -> dict[str, float]:
         "import time, sys, numpy as np, adjoint.tensors\n"
         "from adjoint.ops.contract import dot\n"
         "a = np.ones((256, 256), np.float32)\n"
-        "start = time.perf_counter(); import llvmlite.binding, llvmlite.ir\n"
+        "start = time.perf_counter(); import llvmlite.binding\n"
         "middle = time.perf_counter(); dot.ref(a, a)\n"
         "print(middle - start, time.perf_counter() - middle)\n"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 from adjoint.base.dtype import DType
 from adjoint.base.shape import Shape
@@ -24,13 +24,6 @@ JOB = 1 << 15  # points and ops that a job should have at least
 MOST_JOBS = 64
 Read = Callable[[Node, int], View]
 Landing = dict[Node, View]
-
-
-class Strided(NamedTuple):
-    """An access: a buffer, and the stride along each axis of the index space."""
-
-    view: View
-    strides: tuple[int, ...]
 
 
 class Assembly:
